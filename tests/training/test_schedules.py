@@ -30,6 +30,11 @@ def test_cosine_is_torch_cosine_annealing() -> None:
     assert course("cosine", 17, 0) == pytest.approx(expected, abs=1e-12)
 
 
+def test_cosine_to_half_is_torch_cosine_annealing_with_a_lowest_rate() -> None:
+    expected = torch_course(torch.optim.lr_scheduler.CosineAnnealingLR, 17, T_max=17, eta_min=0.5)
+    assert course("cosine-to-half", 17, 0) == pytest.approx(expected, abs=1e-12)
+
+
 @pytest.mark.parametrize(("total", "warmup"), [(20, 6), (101, 30), (8, 2)])
 def test_one_cycle_is_torch_one_cycle(total: int, warmup: int) -> None:
     expected = torch_course(
@@ -43,7 +48,7 @@ def test_one_cycle_is_torch_one_cycle(total: int, warmup: int) -> None:
     assert course("one-cycle", total, warmup) == pytest.approx(expected, abs=1e-9)
 
 
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "cosine-to-half"])
 def test_warmup_is_linear_and_the_course_follows_it(schedule: str) -> None:
     warmed = course(schedule, 14, 4)
     assert warmed[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])

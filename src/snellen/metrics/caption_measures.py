@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from snellen.core.errors import InputError
+from snellen.metrics.word_stems import stem
 
 #: A word: letters and digits of any script, joined by apostrophes or hyphens.
 _WORD = re.compile(r"\w+(?:['’-]\w+)*")
@@ -150,28 +151,51 @@ def longest_common(first: Sequence[str], second: Sequence[str]) -> int:
     return row[-1]
 
 
-def meteor(candidates: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """METEOR in [0, 1], the mean over captions of the best reference, by exact words alone.
-
-    Banerjee and Lavie 2005: harmonic mean of precision and recall, recall weighing nine times, times 1 − ½ (pieces /
-    matches)³. Without stems, synonyms and paraphrases, which METEOR 1.5 takes from tables: lower than what papers
-    print, and to be compared with itself only.
+def meteor(
+    candidates: Sequence[str], references: Sequence[Sequence[str]], synonyms: Sequence[Sequence[str]] | None = None
+) -> float:
+    """Mean of :func:`meteor_scores`.
 
     >>> round(meteor(["the cat sat"], [["the cat sat"]]), 4)
     0.9815
+    """
+    scores = meteor_scores(candidates, references, synonyms)
+    return sum(scores) / len(scores)
+
+
+def meteor_scores(
+    candidates: Sequence[str], references: Sequence[Sequence[str]], synonyms: Sequence[Sequence[str]] | None = None
+) -> list[float]:
+    """METEOR of each caption in [0, 1], that of its best reference.
+
+    Banerjee and Lavie 2005: harmonic mean of precision and recall, recall weighing nine times, times 1 − ½ (pieces /
+    matches)³. Without a table words match exactly. With one, words of one stem (Porter 1980) or one set of synonyms
+    match as well, in one stage where the paper has three. METEOR 1.5 also has a table of paraphrases and other weights:
+    compare these figures with each other only.
+
+    >>> table = [["red", "scarlet"]]
+    >>> [meteor_scores(["red cats"], [["a scarlet cat"]], one)[0] > 0 for one in (None, [], table)]
+    [False, True, True]
 
     Args:
         candidates: a caption of each image.
         references: the references of each image.
+        synonyms: sets of single words that mean the same; of a word in two sets, the first counts. Empty: stems alone.
 
     Raises:
         InputError: captions that do not fit together.
     """
     words, known = split_captions(candidates, references)
-    best = [
+    if synonyms is not None:
+        alike = {stem(word): stem(row[0]) for row in reversed(synonyms) for word in reversed(row)}
+
+        def meant(row: Sequence[str]) -> tuple[str, ...]:
+            return tuple(alike.get(one, one) for one in map(stem, row))
+
+        words, known = [meant(row) for row in words], [[meant(one) for one in row] for row in known]
+    return [
         max(_meteor(candidate, one) for one in reference) for candidate, reference in zip(words, known, strict=True)
     ]
-    return sum(best) / len(best)
 
 
 def _meteor(candidate: Sequence[str], reference: Sequence[str]) -> float:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from snellen.core.errors import InputError
 
-Schedule = Literal["constant", "cosine", "linear", "one-cycle"]
+Schedule = Literal["constant", "cosine", "cosine-to-half", "linear", "one-cycle"]
 
 #: One-cycle starts at 1/25 of the peak and ends at 1/250,000 of it (the defaults of ``OneCycleLR``).
 ONE_CYCLE_START = 1 / 25
@@ -39,7 +39,13 @@ def learning_rate_factor(schedule: Schedule, step: int, *, total_steps: int, war
             f"the warm-up of {warmup_steps} steps is longer than the training of {total_steps} steps; "
             f"lower warmup_steps or train for more epochs"
         )
-    courses = {"constant": constant, "cosine": cosine, "linear": linear, "one-cycle": one_cycle}
+    courses = {
+        "constant": constant,
+        "cosine": cosine,
+        "cosine-to-half": cosine_to_half,
+        "linear": linear,
+        "one-cycle": one_cycle,
+    }
     return courses[schedule](step, total_steps, warmup_steps)
 
 
@@ -53,6 +59,12 @@ def cosine(step: int, total_steps: int, warmup_steps: int) -> float:
     if step < warmup_steps:
         return (step + 1) / warmup_steps
     return 0.5 * (1 + math.cos(math.pi * (step - warmup_steps) / (total_steps - warmup_steps)))
+
+
+def cosine_to_half(step: int, total_steps: int, warmup_steps: int) -> float:
+    """The same, but from 1 towards ½, as ``CosineAnnealingLR`` with an ``eta_min`` of half the peak."""
+    factor = cosine(step, total_steps, warmup_steps)
+    return factor if step < warmup_steps else 0.5 + 0.5 * factor
 
 
 def linear(step: int, total_steps: int, warmup_steps: int) -> float:

@@ -1,19 +1,26 @@
 """The experiment of system 27: its scenes, what edits should have made of them, and figures."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
+from snellen.core.preprocessing import Preprocessing, to_image
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
+from snellen.data.references import load_images
 from snellen.metrics.mask_overlap import intersection_over_union
+from snellen.models.diffusion.smoke import write_smoke_folder
+from snellen.reproduction.attribute_editing import full as published
 from snellen.reproduction.attribute_editing.experiment import attribute_editing
 from snellen.reproduction.attribute_editing.materials import CLASSES, OWN, drawn_anew, oracle, shown
 from snellen.reproduction.attribute_editing.networks import ARMS, scaled_and_cropped
+from snellen.reproduction.sample import mean_of
 from snellen.systems.attribute_editing.editing import Edit, drawn_turn
 from snellen.systems.attribute_editing.object_layer import ObjectLayer
 from snellen.systems.attribute_editing.published import KINDS, SETTINGS
@@ -38,23 +45,20 @@ def test_backgrounds_go_with_classes_as_often_as_stated():
 def test_the_drawn_scene_is_what_the_edit_should_have_made():
     every = shown("test", 12, 2)
     rng = Randomness(2).for_examples(every.ids)
-    turns = drawn_turn(rng)
+    turns, places = drawn_turn(rng), rng.uniform("place", (2,)).tolist()
     for kind, row in SETTINGS.items():
         if row.attribute not in ("size", "position", "direction"):
             continue
         found = Edit(row).edit(every.images, every.masks, 5.0, rng=rng, backgrounds=every.backgrounds)
         scenes = [
-            oracle(
-                scene,
-                ObjectLayer(every.images[at], every.masks[at]),
-                found.masks[at],
-                degrees=turns[at] if row.attribute == "direction" else 0.0,
-                resized=row.attribute == "size",
-            )
+            oracle(scene, ObjectLayer(every.images[at], every.masks[at]), row, place=places[at], degrees=turns[at])
             for at, scene in enumerate(every.scenes)
         ]
         images, masks = drawn_anew(scenes)
         overlap = intersection_over_union(found.masks.numpy(), masks.numpy())
+        if row.attribute != "direction":  # an edit that went elsewhere would be seen
+            other = intersection_over_union(found.masks.roll(4, 2).numpy(), masks.numpy())
+            assert other.mean() < overlap.mean() - 0.1
         assert overlap.mean() > (0.8 if row.share and row.share < 0.1 else 0.88), (kind, overlap)
         at = found.masks & masks
         error = (images - found.images).abs().mean(1)[at].mean()
@@ -81,9 +85,12 @@ def test_augmentation_scales_about_a_place_of_its_own():
 
 def test_every_figure_that_a_claim_names_is_measured():
     found = attribute_editing("smoke", 100, Silent())
+    found = {name: mean_of(value) for name, value in found.items()}
     assert all(np.isfinite(value) for value in found.values())
     named = {name.removeprefix("smoke.") for name in found}
     for claim in find_system("27").claims:
+        if "small" not in claim.scales:
+            continue
         for name in (claim.metric, claim.baseline, *claim.controls):
             assert name is None or name in named, name
     assert {f"{arm}.{kind}" for arm in ARMS for kind in KINDS} <= named
@@ -115,6 +122,44 @@ def check_means(found):
     assert found["models.background"] == mean([f"models.{kind}" for kind in grounds])
 
 
-def test_there_is_no_full_scale():
-    with pytest.raises(InputError, match="choose small"):
+def test_the_full_experiment_names_what_it_lacks():
+    with pytest.raises(InputError, match=r"SNELLEN_EDITS_IMAGES.*SNELLEN_EDITS_GENERATOR.*SNELLEN_EDITS_CLASSIFIERS"):
         attribute_editing("full", 0, Silent())
+
+
+class Bright(torch.nn.Module):
+    """Class 1 where the whole image is bright, else class 0, of 1,000 classes."""
+
+    def forward(self, images):
+        scores = torch.zeros(len(images), 1000)
+        scores[:, 0] = 0.5
+        return scores + torch.nn.functional.one_hot(torch.tensor(1), 1000) * images.mean((1, 2, 3))[:, None]
+
+
+def test_the_full_experiment_on_an_unconditional_generator(tmp_path, monkeypatch):
+    """Photographs with masks, a classifier of 224 pixels and 1,000 classes; one image without a mask counts nowhere."""
+    every = shown("test", 5, 3)
+    rows = []
+    for row in range(5):
+        for name, pixels in (("image", every.images[row]), ("mask", every.masks[row][None].expand(3, -1, -1).float())):
+            to_image(pixels).resize((96, 96)).save(tmp_path / f"{name}_{row}.png")
+        rows.append(f"image_{row}.png,{row % 2},{f'mask_{row}.png' if row else ''}")
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,mask", *rows]))
+    names = tuple(f"class {one}" for one in range(1000))
+    preparation = Preprocessing(size=(224, 224), resize="shorter", resize_to=(256, 256))
+    classifier = Classifier(Bright(), class_names=names, preparation=preparation)
+    images = replace(load_images(tmp_path / "list.csv"), class_names=names)
+    monkeypatch.setattr(published, "load_images", lambda _: images)
+    monkeypatch.setattr(published, "load_classifier", lambda *_, **__: classifier)
+    monkeypatch.setenv(published.IMAGES, "images")
+    monkeypatch.setenv(
+        published.GENERATOR, f"diffusers:{write_smoke_folder('unconditional-unet', tmp_path / 'generator')}"
+    )
+    monkeypatch.setenv(published.CLASSIFIERS, "one two")
+    figures = published.full(0, Silent(), steps=4, made=1, together=3, fill="moved")
+    for claim in find_system("27").claims:
+        if "full" in claim.scales:
+            assert {claim.metric, claim.baseline, *claim.controls} - {None} <= set(figures)
+    assert figures["imagenet.kept"] == 4 / 5
+    assert len(figures["imagenet.main.size_5"].values) == 4
+    assert figures["imagenet.main.size_5"] == figures["imagenet.models.size_5"]  # both are the same network

@@ -3,17 +3,27 @@
 import copy
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.core.system import find_system
+from snellen.data.files.arrays import load_arrays
 from snellen.methods.generation.made_images import weights_of
+from snellen.models.diffusion.loading import load_generator
 from snellen.models.diffusion.sampler import Sampler, seeded
+from snellen.models.diffusion.smoke import write_smoke_folder
+from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.reproduction.gradient_free_guidance import experiment as module
+from snellen.reproduction.gradient_free_guidance import full as published
 from snellen.reproduction.gradient_free_guidance.experiment import Sizes, at_equal_accuracy, gradient_free_guidance
 from snellen.reproduction.gradient_free_guidance.mixture import (
     CLASSES,
@@ -27,6 +37,7 @@ from snellen.reproduction.gradient_free_guidance.mixture import (
     posterior,
     sampled,
 )
+from snellen.reproduction.sample import mean_of
 from snellen.reproduction.shared.guided_generation import setups
 
 #: Rule, strength → accuracy and entropy as a sampler of other code gave them, 6,000 points.
@@ -149,10 +160,14 @@ def test_the_small_study_gives_every_figure(monkeypatch):
     monkeypatch.setattr(module, "weak_denoiser", weak)
     monkeypatch.setattr(module, "SMALL", Sizes(thumbnails=10, scenes=8, steps=2, points=24))
     figures = gradient_free_guidance("small", 3, Silent())
-    claims = find_system("38").claims
+    claims = [claim for claim in find_system("38").claims if "small" in claim.scales]
     wanted = {name for claim in claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
     assert wanted - set(figures) == set()
-    assert all(math.isfinite(value) for value in figures.values()), figures
+    assert all(math.isfinite(mean_of(value)) for value in figures.values()), figures
+    assert len(figures["fashion.none.accuracy"].values) == 10
+    assert figures["fashion.auto.scale"] in module.WEAK_SCALES
+    gain = figures["fashion.none.frechet"] - figures["fashion.auto.frechet"]
+    assert figures["fashion.auto.gain"] == pytest.approx(gain)
     assert figures["fashion.gfcg_auto.rows"] == figures["fashion.auto.rows"] == 4
     assert figures["fashion.gfcg_auto.own_rows"] == 2
     assert figures["fashion.none.rows"] == 2
@@ -185,6 +200,58 @@ def test_the_smoke_run_goes_through_every_combination():
     assert figures["every_2.decoded"] == 1
 
 
-def test_there_is_no_full_study():
-    with pytest.raises(InputError, match="no full experiment"):
+def test_the_scale_of_autoguidance_is_that_of_the_lowest_distance_on_other_noise(monkeypatch):
+    seeds: list[tuple[int, int]] = []
+
+    def measure(arm, setup, requested, progress):
+        seeds.append(requested)
+        return SimpleNamespace(figures={"frechet": abs(arm.steering(None)(None, None).guidance[0].scale - 1.6)})
+
+    setup = SimpleNamespace(ask=lambda count, seed: (count, seed))
+    monkeypatch.setattr(module, "measure", measure)
+    assert module.chosen_weak_scale(setup, None, 7, 3, Silent()) == 1.5
+    assert len(set(seeds)) == 1
+    assert seeds[0][0] == 3
+    assert seeds[0][1] != 3
+
+
+def test_the_full_study_names_what_it_lacks():
+    with pytest.raises(InputError, match=r"SNELLEN_GFCG_GENERATOR.*SNELLEN_GFCG_DINOV2.*SNELLEN_GFCG_REAL"):
         gradient_free_guidance("full", 0, Silent())
+
+
+def test_the_full_study_on_a_transformer_of_imagenets_classes(tmp_path, monkeypatch):
+    """DiT of 1,000 classes, a classifier of 224 pixels that guides, another one that judges, vectors of 768."""
+
+    def classifier(seed):
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 1000))
+        preparation = Preprocessing(size=(224, 224), resize="shorter", resize_to=(256, 256))
+        return Classifier(network, class_names=[f"class {one}" for one in range(1000)], preparation=preparation)
+
+    torch.manual_seed(9)
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(48, 768))
+    encoder = FrozenEncoder(name="DINOv2", network=network, preparation=Preprocessing(size=(224, 224)))
+    noise = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+    generators = {
+        name: load_generator(f"diffusers:{write_smoke_folder('dit', tmp_path / name, seed=seed)}")
+        for seed, name in enumerate(("strong", "weak"))
+    }
+    classifiers = {name: classifier(seed) for seed, name in enumerate(("guide", "judge"))}
+    monkeypatch.setattr(published, "load_generator", lambda name, **_: generators[name])
+    monkeypatch.setattr(published, "load_classifier", lambda name, **_: classifiers[name])
+    monkeypatch.setattr(published, "load_encoder", lambda *_, **__: encoder)
+    monkeypatch.setattr(published, "load_images", lambda _: load_arrays(noise, np.zeros(6, dtype=int), name="real"))
+    names = (published.STRONG, published.WEAK, published.GUIDE, published.JUDGE, published.FEATURES, published.REAL)
+    for name, value in zip(names, ("strong", "weak", "guide", "judge", "dinov2", "real"), strict=True):
+        monkeypatch.setenv(name, value)
+    figures = published.full(0, Silent(), count=3, chosen_on=2, steps=1, together=2)
+    for claim in find_system("38").claims:
+        if "full" in claim.scales:
+            assert {claim.metric, claim.baseline, *claim.controls} - {None} <= set(figures)
+    assert figures["imagenet.auto.scale"] in published.WEAK_SCALES
+    assert len(figures["imagenet.none.accuracy"].values) == 3
+    assert figures["imagenet.gfcg.guided_share"] == 1  # a guide of random weights is sure of nothing
+    monkeypatch.setenv(published.JUDGE, "guide")
+    with pytest.raises(InputError, match="one network"):
+        published.full(0, Silent(), count=2, chosen_on=2, steps=1)

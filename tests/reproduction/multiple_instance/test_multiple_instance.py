@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
+from torch import nn
 
 from snellen.core.errors import InputError
-from snellen.core.images import ImageSet, Split
+from snellen.core.images import COLUMNS, ImageSet, Split
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.bundled import FASHION_CLASSES
-from snellen.models.encoders.feature_store import FeaturesRecord, FrozenFeatures
+from snellen.data.files.whole_slides.loading import load_slides
+from snellen.data.files.whole_slides.tiling import Tiling
+from snellen.data.worlds.slides.slides import Slides
+from snellen.data.worlds.slides.writing import write_slide
+from snellen.models.encoders.frozen_encoder import FrozenEncoder
 from snellen.reproduction.multiple_instance import experiment as study
+from snellen.reproduction.multiple_instance import full as published
 from snellen.reproduction.multiple_instance import materials, ways
-from snellen.reproduction.multiple_instance.experiment import multiple_instance, task_at
-from snellen.reproduction.multiple_instance.materials import RATES, Material, Sizes, garment_bags, slide_bags
-from snellen.reproduction.multiple_instance.ways import ABLATIONS, RIVALS, Way, measured
+from snellen.reproduction.multiple_instance.experiment import multiple_instance
+from snellen.reproduction.multiple_instance.materials import RATES, Material, Sizes, garment_bags, slide_bags, task_at
+from snellen.reproduction.multiple_instance.ways import ABLATIONS, RIVALS, WITHOUT_VIEWS, Budget, Way, measured
+from snellen.systems.multiple_instance.feature_views import Views
+from snellen.systems.multiple_instance.image_instances import ImageEncoder
 
 SIZES = Sizes(train=4, val=2, test=2, shown=20)
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -39,9 +50,7 @@ def garments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def held(images: ImageSet) -> Material:
     """A material whose vector tells the position of the image in the set."""
-    record = FeaturesRecord(plan={"encoder": "e", "encoder_identity": "i"}, dim=1, ids=tuple(images.ids))
-    vectors = torch.arange(len(images), dtype=torch.float32)[:, None]
-    return Material(images, FrozenFeatures.of(vectors, record), SIZES.shown)
+    return Material(images, torch.arange(len(images), dtype=torch.float32)[:, None], SIZES.shown)
 
 
 def check_rates(images: ImageSet) -> None:
@@ -97,13 +106,18 @@ def test_slides_that_hold_too_little_are_an_error(monkeypatch: pytest.MonkeyPatc
         slide_bags("train", SIZES, seed=3)
 
 
-def test_splits_are_standardised_by_the_training_instances(garments: None) -> None:
-    task = task_at(0.5, {split: held(garment_bags(split, SIZES, seed=3)) for split in SPLITS})
-    assert task.val is not None
-    assert float(task.instances.inputs.mean()) == pytest.approx(0, abs=1e-5)
-    assert float(task.instances.inputs.std(correction=0)) == pytest.approx(1, abs=1e-5)
-    assert float(task.test.inputs.mean()) < -0.2  # fewer images, so smaller positions
-    assert task.test_truth.sum() == SIZES.shown // 2
+def test_a_material_holds_the_pixels_of_its_images(garments: None) -> None:
+    images = garment_bags("train", SIZES, seed=3)
+    one = materials.material(images, SIZES, Silent(), side=8)
+    assert one.pixels.dtype == torch.uint8
+    assert one.pixels.shape == (len(images), 3 * 8 * 8)
+    bags, _ = one.at(0.5)
+    assert float(bags.read(torch.arange(2)).max()) <= 1
+
+
+def test_too_few_images_of_a_class_are_an_error(garments: None) -> None:
+    with pytest.raises(InputError, match="instances of class"):
+        garment_bags("train", replace(SIZES, train=400), seed=3)
 
 
 def test_every_way_is_trained_on_each_instance_as_often() -> None:
@@ -114,17 +128,129 @@ def test_every_way_is_trained_on_each_instance_as_often() -> None:
     assert settings.warmup_on == "positive_bags"
     assert settings.bags_from > settings.pretraining_epochs + settings.warmup_epochs
     assert study.SMALL.label_plan.epochs == study.SMALL.bag_plan.epochs == looks
+    plans = (plan, study.SMALL.label_plan, study.SMALL.bag_plan)
+    assert len({(one.optimizer, one.weight_decay, one.momentum, one.schedule) for one in plans}) == 1
+
+
+def test_every_way_sees_the_same_views_and_trains_the_encoder(garments: None) -> None:
+    task = task_at(0.5, {split: pixels(garment_bags(split, SIZES, seed=3)) for split in SPLITS})
+    shown = dict.fromkeys((*RIVALS, "ins", WITHOUT_VIEWS), 0)
+    for way in shown:
+
+        def view(rows: torch.Tensor, rng: Randomness, name: str, way: str = way) -> torch.Tensor:
+            shown[way] += len(rows)
+            assert rows.shape[1:] == (3 * 8 * 8,)
+            assert float(rows.max()) <= 1
+            return rows
+
+        encoders: list[nn.Module] = []
+        measured(way, task, tiny(view, encoders), Randomness(0), Silent())
+        (encoder,) = encoders
+        trained = encoder.network[1].weight  # type: ignore[index,union-attr]
+        assert not torch.equal(trained, initial_layer().weight)
+    instances = len(task.instances)
+    assert all(shown[way] == instances for way in RIVALS)
+    assert shown["ins"] > instances
+    assert shown[WITHOUT_VIEWS] == 0
+
+
+def initial_layer() -> nn.Conv2d:
+    torch.manual_seed(5)
+    return nn.Conv2d(3, 8, 3)
+
+
+def tiny(view: Views, encoders: list[nn.Module]) -> Budget:
+    """The smoke budget with an encoder of images of 8 pixels, which is kept in ``encoders``."""
+
+    def encoder() -> nn.Module:
+        with torch.random.fork_rng():
+            layer = initial_layer()
+        mean = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        encoders.append(ImageEncoder(nn.Sequential(nn.Identity(), layer, *mean), 8))
+        return encoders[-1]
+
+    return replace(study.SMOKE, width=8, views=view, encoder=encoder)
+
+
+def pixels(images: ImageSet) -> Material:
+    """A material of noise."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randint(0, 256, (len(images), 3 * 8 * 8), generator=generator, dtype=torch.uint8)
+    return Material(images, noise, SIZES.shown)
 
 
 def test_smoke_runs_every_way() -> None:
     pytest.importorskip("openslide")
     figures = multiple_instance("smoke", 0, Silent())
     ways = {name.split(".")[1] for name in figures}
-    assert ways == {"ins", "oracle", *ABLATIONS, *RIVALS}
+    assert ways == {"ins", "oracle", WITHOUT_VIEWS, *ABLATIONS, *RIVALS}
     assert all(np.isfinite(value) for value in figures.values())
     assert figures["smoke.ins.highest_target"] > 0.5  # pseudo labels have moved
-    with pytest.raises(InputError, match="no full experiment"):
+
+
+def test_full_says_what_it_lacks() -> None:
+    with pytest.raises(InputError, match=r"SNELLEN_INS_CIFAR10.*SNELLEN_INS_CAMELYON16.*SNELLEN_INS_WEIGHTS"):
         multiple_instance("full", 0, Silent())
+
+
+def test_the_full_experiment_on_a_resnet_and_on_slides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ResNet-18 of random weights on 32 pixels, bags of five; four training slides and two test slides."""
+    pytest.importorskip("openslide")
+    pytest.importorskip("torchvision")
+    labels = np.arange(36) % 4
+    noise = np.random.default_rng(0).integers(0, 256, (36, 32, 32, 3), dtype=np.uint8)
+    cifar = load_arrays(noise, labels, class_names=("cat", "dog", "ship", "truck"), name="cifar")
+    splits = pa.array(["train"] * 24 + ["test"] * 12, COLUMNS["split"])
+    cifar = replace(cifar, table=cifar.table.append_column("split", splits))
+    encoder = FrozenEncoder(
+        name="means",
+        network=nn.Sequential(nn.AdaptiveAvgPool2d(2), nn.Flatten()),
+        preparation=Preprocessing(size=(32, 32)),
+    )
+    named = {"images": cifar, "tiles": slides_on_disk(tmp_path)}
+    monkeypatch.setattr(published, "load_images", lambda name: named[name])
+    monkeypatch.setattr(published, "load_encoder", lambda *_, **__: encoder)
+    for name, value in zip(
+        (published.CIFAR, published.CAMELYON, published.ENCODER, published.FOLDER),
+        ("images", "tiles", "means", str(tmp_path / "vectors")),
+        strict=True,
+    ):
+        monkeypatch.setenv(name, value)
+    short = {"settings": study.SMOKE.settings, "rates": (0.01,)} | {
+        plan: getattr(study.SMOKE, plan) for plan in ("instance_plan", "label_plan", "bag_plan")
+    }
+    learning = short["label_plan"].model_copy(update={"epochs": 10, "learning_rate": 0.05})
+    short["instance_plan"] = short["instance_plan"].model_copy(update={"epochs": 3})
+    figures = published.full(
+        0,
+        Silent(),
+        cifar=replace(published.cifar_budget(), **short),
+        camelyon=replace(published.camelyon_budget(), width=16, **(short | {"label_plan": learning})),
+        shares=(0.2,),
+        shown=5,
+    )
+    wanted = {
+        name
+        for claim in find_system("36").claims
+        if "full" in claim.scales
+        for name in (claim.metric, claim.baseline, *claim.controls)
+    }
+    renamed = {name.replace("cifar.20.", f"cifar.{share}.") for name in figures for share in (5, 10, 70)}
+    assert wanted - {None} <= renamed
+    # Mean colours of a tile tell what it is, so a head that is trained on the truth ranks test tiles.
+    assert figures["camelyon.oracle.instance_auroc"] > 0.6
+
+
+def slides_on_disk(folder: Path) -> ImageSet:
+    """Two slides of each label to train on, and one of each to test on."""
+    world = Slides(tiles_across=6, tile_size=32, positive_rate=0.5, count=12, seed=1)
+    for label, name in ((0, "normal"), (1, "tumor")):
+        numbers = [one for one in range(world.count) if world.slide(one, split="train").label == label][:3]
+        for place, number in enumerate(numbers):
+            path = folder / ("testing" if place == 2 else "training") / name / f"{name}_{place}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_slide(world.slide(number, split="train"), path)
+    return load_slides(folder, Tiling(tile=32, mpp=1.0), class_names=("normal", "tumor"))
 
 
 @pytest.fixture
@@ -132,7 +258,6 @@ def small(monkeypatch: pytest.MonkeyPatch, garments: None) -> None:
     """The small experiment without an encoder, on few bags."""
     monkeypatch.setattr(study, "SIZES", SIZES)
     monkeypatch.setattr(study, "material", lambda images, *_: held(images))
-    monkeypatch.setattr(study, "encoder_at", lambda *_, **__: None)
 
 
 def test_the_claims_name_figures_that_there_are_and_rates_are_chosen_once(
@@ -148,13 +273,16 @@ def test_the_claims_name_figures_that_there_are_and_rates_are_chosen_once(
     monkeypatch.setattr(study, "measured", reported)
     figures = multiple_instance("small", 0, Silent())
     for claim in find_system("36").claims:
+        if "small" not in claim.scales:
+            continue
         assert {claim.metric, *claim.controls} <= set(figures)
         assert claim.baseline is None or claim.baseline in figures
     assert figures["slides.10.max.learning_rate"] == 0.25
     assert "10.max.learning_rate" not in figures
     for way in ("ins", *RIVALS):  # free at one share of each world, and the rate that was chosen there at all others
-        assert asked[way] == 2 * [None, *(len(RATES) - 1) * [(0.25,)]]
-    assert all(asked[way] == 2 * [(0.25,)] for way in ABLATIONS)
+        others = sum(way in ways for rate, ways in study.AT_RATE.items()) - 1
+        assert asked[way] == 2 * [None, *others * [(0.25,)]]
+    assert all(asked[way] == 2 * [(0.25,)] for way in (*ABLATIONS, WITHOUT_VIEWS))
     assert asked["oracle"] == 2 * [None]
 
 

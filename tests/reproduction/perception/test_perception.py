@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,9 +14,11 @@ from snellen.core.classifier import hash_tensors
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
+from snellen.reproduction.judge import judge_claim
 from snellen.reproduction.perception import experiment as study
 from snellen.reproduction.perception.digits import Digits, digits
 from snellen.reproduction.perception.experiment import SMOKE, _settled, _wrong_memory, perception
+from snellen.reproduction.sample import Sample, mean_of
 from snellen.systems.perception.attractors import EXACT
 from snellen.systems.perception.autoencoder import build
 from snellen.systems.perception.perceptualized import as_shown
@@ -24,7 +27,7 @@ from snellen.training.batches import ImageStore
 
 @pytest.fixture(scope="module")
 def drawn() -> Digits:
-    return digits("digits", per_class=3, test=40, side=8, seed=5)
+    return digits("digits", per_class=3, test=40, val=10, side=8, seed=5)
 
 
 def test_a_reduced_set_has_so_many_of_each_class_and_shares_nothing_with_the_test(drawn: Digits) -> None:
@@ -32,13 +35,15 @@ def test_a_reduced_set_has_so_many_of_each_class_and_shares_nothing_with_the_tes
     assert drawn.test_images.shape == (40, 1, 8, 8)
     assert drawn.train.images.shape == (30, 1, 8, 8)
     assert torch.cdist(drawn.train.images.flatten(1), drawn.test_images.flatten(1), compute_mode=EXACT).min() > 0
+    for other in (drawn.train.images, drawn.test_images):
+        assert torch.cdist(drawn.val.images.flatten(1), other.flatten(1), compute_mode=EXACT).min() > 0
     assert 0 <= drawn.test_images.min() < drawn.test_images.max() <= 1
-    larger = digits("digits", per_class=5, test=40, side=8, seed=5)
+    larger = digits("digits", per_class=5, test=40, val=10, side=8, seed=5)
     assert (
         torch.cdist(larger.train.images.flatten(1), drawn.train.images.flatten(1), compute_mode=EXACT).amin(0).max()
         == 0
     )
-    other = digits("digits", per_class=3, test=40, side=8, seed=6)
+    other = digits("digits", per_class=3, test=40, val=10, side=8, seed=6)
     assert not torch.equal(other.train.images, drawn.train.images)
 
 
@@ -78,7 +83,8 @@ def test_arms_have_the_same_first_weights_order_and_test_images(run: Run) -> Non
     smoke = {name.split(".", 1)[1] for name in found}
     named = {name for claim in claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
     assert {name.split(".", 1)[1] for name in named} <= smoke
-    assert all(0 <= found[f"r2.{arm}"] <= 1 for arm in arms)
+    assert all(0 <= mean_of(found[f"r2.{arm}{how}"]) <= 1 for arm in arms for how in ("", "_chosen"))
+    assert all(len(found[f"r2.{arm}"].values) == SMOKE.test for arm in arms)
 
 
 @pytest.mark.covers("20.3", "20.6")
@@ -93,16 +99,18 @@ def test_each_arm_learns_and_is_queried_the_same_images_in_its_own_form(
         made.append(real(*given))  # type: ignore[arg-type]
         return made[-1]
 
-    def judged(learnt: ImageStore, shown: torch.Tensor, labels: torch.Tensor, *_: object) -> float:
+    def judged(
+        learnt: ImageStore, shown: torch.Tensor, labels: torch.Tensor, *_: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         assert torch.equal(labels, drawn.test_labels)
         asked.append((learnt.images, shown))
-        return 0.0
+        return torch.zeros(len(labels)), torch.zeros(len(labels))
 
     monkeypatch.setattr(study, "perceived", seen)
-    monkeypatch.setattr(study, "_accuracy", judged)
+    monkeypatch.setattr(study, "_right", judged)
     study._reduced_set(drawn, SMOKE, 1, Randomness(0), Silent())
     plain = tuple(as_shown(images) for images in (drawn.train.images, drawn.test_images))
-    vanilla, stochastic = ((train.images, test.images) for train, test in (made[:2], made[2:]))
+    vanilla, stochastic = ((train.images, test.images) for train, test in (made[:2], made[3:5]))
     for found, expected in zip(asked, (vanilla, stochastic, plain, plain), strict=True):
         assert torch.equal(found[0], expected[0])
         assert torch.equal(found[1], expected[1])
@@ -128,6 +136,7 @@ def test_the_full_scale_goes_through_its_shapes(monkeypatch: pytest.MonkeyPatch)
         autoencoder=(kind, 4),
         per_class={8: 1, 20: 1},
         test=2,
+        val=2,
         memory=full.memory.model_copy(update={"epochs": 1, "batch_size": 200}),
         copies=2,
         steps=1,
@@ -155,17 +164,55 @@ def test_the_augmented_arm_sees_another_copy_in_every_epoch(drawn: Digits) -> No
     assert (flat[0] - first).norm(dim=1).mean() < (flat[0] - second).norm(dim=1).mean()
 
 
-@pytest.mark.covers("20.10")
 def test_figures_differ_by_seed_and_not_by_run(run: Run) -> None:
     again, other = (perception("smoke", seed, Silent()) for seed in (3, 4))
     assert run.found == again
     assert run.found != other
 
 
+@pytest.mark.covers("20.10")
+def test_the_interval_covers_seeds_and_test_images() -> None:
+    """Eight seeds of 400 images: the spread between seeds must show, and not that of the images alone."""
+    claim = next(one for one in find_system("20").claims if one.id == "20.1").model_copy(update={"gates": ()})
+    rng = np.random.default_rng(0)
+
+    def runs(shifts: np.ndarray) -> list[dict[str, Sample]]:
+        return [
+            {
+                "r8.stochastic": Sample.of(rng.random(400) < 0.75 + shift),
+                "r8.raw": Sample.of(rng.random(400) < 0.7),
+            }
+            for shift in shifts
+        ]
+
+    alike, apart = (judge_claim(claim, runs(shifts)) for shifts in (np.zeros(8), np.linspace(-0.2, 0.2, 8)))
+    for found in (alike, apart):
+        assert found.low is not None
+        assert found.high is not None
+        assert found.low < 0.05 < found.high
+    assert alike.verdict == "holds"
+    assert apart.verdict == "undecided"
+    assert apart.high - apart.low > 2 * (alike.high - alike.low)
+
+
+def test_the_validation_images_choose_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    store = ImageStore.of_tensors(images, torch.arange(6) % 2)
+    told = iter((0.2, 0.9, 0.5))
+    monkeypatch.setattr(study, "accuracy", lambda *_: {"accuracy": next(told)})
+    longer = replace(SMOKE, classifier=SMOKE.classifier.model_copy(update={"epochs": 3, "learning_rate": 0.05}))
+    last, chosen = study._right(store, images, store.targets, store, None, longer, Randomness(0))
+    once = replace(SMOKE, classifier=SMOKE.classifier.model_copy(update={"epochs": 2, "learning_rate": 0.05}))
+    monkeypatch.setattr(study, "accuracy", lambda *_: {"accuracy": 0.5})
+    second, _ = study._right(store, images, store.targets, store, None, once, Randomness(0))
+    assert torch.equal(chosen, second)
+    assert last.shape == chosen.shape == (6,)
+
+
 def test_settled_and_wrong_memories_are_counted(drawn: Digits) -> None:
     assert _settled(lambda x: x / 2, drawn.test_images, replace(SMOKE, vanilla_steps=30)) == 1.0
     assert _settled(lambda x: 2 * x, drawn.test_images, SMOKE) == 0.0
-    own = Digits(drawn.train, drawn.train.images, drawn.train.targets)
+    own = Digits(drawn.train, drawn.train.images, drawn.train.targets, drawn.val)
     assert _wrong_memory(drawn.train.images, own) == 0.0
-    shifted = Digits(drawn.train, drawn.train.images, (drawn.train.targets + 1) % 10)
+    shifted = Digits(drawn.train, drawn.train.images, (drawn.train.targets + 1) % 10, drawn.val)
     assert _wrong_memory(drawn.train.images, shifted) == 1.0

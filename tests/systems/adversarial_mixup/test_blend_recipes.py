@@ -25,6 +25,7 @@ from snellen.systems.adversarial_mixup.blend_recipe import BlendRecipe, deployed
 from snellen.systems.adversarial_mixup.method import AdversarialMixup
 from snellen.training.batches import ImageStore
 from snellen.training.loop import train
+from snellen.training.optimizers import build_optimizer
 from snellen.training.plan import TrainingPlan
 
 SIDE = 16
@@ -224,3 +225,43 @@ def test_every_number_of_the_method_can_be_chosen() -> None:
     settings = AdversarialMixup(**given, cosine_sign="intent").mixing()
     assert settings.model_dump().items() >= {**given, "cosine_sign": "intent", "adversarial": True}.items()
     assert AutoMix(clean_share=0.25).mixing() == MixSettings(clean_share=0.25, adversarial=False, beta=0.0)
+
+
+@pytest.mark.parametrize(
+    ("plan", "rate"),
+    [
+        (
+            {
+                "optimizer": "sgd",
+                "learning_rate": 0.1,
+                "momentum": 0.9,
+                "weight_decay": 1e-4,
+                "schedule": "cosine-to-half",
+            },
+            0.1,
+        ),  # CIFAR-100
+        ({"optimizer": "sgd", "learning_rate": 0.2, "momentum": 0.9, "weight_decay": 1e-4}, 0.1),  # Tiny-ImageNet
+        ({"optimizer": "adamw", "learning_rate": 5e-4, "weight_decay": 0.05, "clip_norm": 10.0}, 1e-3),  # Swin
+    ],
+)
+def test_published_rates_of_classifier_and_generator_reach_the_optimizer(plan: dict[str, object], rate: float) -> None:
+    """Each column of the published table: the generator has groups of its own, at its own rate."""
+    given = {**plan, "epochs": 1, "batch_size": 64}
+    own = rate / float(given["learning_rate"])  # type: ignore[arg-type]
+    method = AdversarialMixup(plan=given, generator_rate=own)  # type: ignore[arg-type]
+    store = ImageStore.of_images(as_split(stripes(), "train"), Preprocessing(size=(SIDE, SIDE)))
+    made = mixing_module(
+        FashionCNN(class_count=2),
+        store,
+        class_count=2,
+        settings=method.mixing(),
+        plan=method.plan,
+        feature_layer=None,
+        rng=Randomness(0),
+    )
+    of_generator = {id(parameter) for parameter in made.generator.parameters()}
+    found: dict[bool, set[float]] = {True: set(), False: set()}
+    for group in build_optimizer(made, method.plan).param_groups:
+        for parameter in group["params"]:
+            found[id(parameter) in of_generator].add(round(method.plan.learning_rate * group["rate_factor"], 12))
+    assert found == {True: {rate}, False: {method.plan.learning_rate}}

@@ -18,9 +18,9 @@ from snellen.systems.multiple_instance.bag_recipe import part_of
 from snellen.systems.multiple_instance.bag_store import BagStore
 from snellen.systems.multiple_instance.bag_training import (
     InTraining,
+    OnBags,
     learn_bags,
     learn_labels,
-    on_bags,
     pooling_of,
     score_bags,
 )
@@ -79,7 +79,7 @@ def test_what_fills_up_a_short_bag_is_no_instance(pooling: str, monkeypatch: pyt
     def losses(positions: list[int]) -> torch.Tensor:
         images, targets = store.read(torch.tensor(positions))
         ones, rng = torch.ones(len(positions)), Randomness(0).for_examples([store.ids[one] for one in positions])
-        return on_bags(model, Batch(images, targets, ones, torch.tensor(positions), rng, 1))
+        return OnBags()(model, Batch(images, targets, ones, torch.tensor(positions), rng, 1))
 
     torch.testing.assert_close(losses([0, 1]), torch.cat([losses([0]), losses([1])]))
     together = score_bags(model.head, uneven)

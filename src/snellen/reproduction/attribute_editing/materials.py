@@ -20,6 +20,7 @@ from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scene import Light, Scene, SceneObject
 from snellen.data.worlds.optotypes.small_world import BACKGROUNDS, COLOURS, SIZE, TEXTURES
 from snellen.systems.attribute_editing.object_layer import ObjectLayer
+from snellen.systems.attribute_editing.published import EditSetting
 
 #: The classes, and the background that goes with each.
 CLASSES: tuple[Shape, ...] = ("triangle", "star", "cross", "heart")
@@ -100,27 +101,41 @@ def _scene(split: Split, row: int, seed: int, correlation: float) -> Scene:
     return Scene(objects=(thing,), background=background, light=light, seed=own)
 
 
-def oracle(scene: Scene, before: ObjectLayer, after: Tensor, *, degrees: float = 0.0, resized: bool = False) -> Scene:
-    """The scene that an edit should have made: its object scaled, turned and moved as the edited mask says.
+def oracle(
+    scene: Scene,
+    before: ObjectLayer,
+    setting: EditSetting,
+    *,
+    place: Sequence[float] = (0.0, 0.0),
+    degrees: float = 0.0,
+) -> Scene:
+    """The scene that an edit should have made: its object scaled, turned and moved as was drawn for it.
+
+    Nothing is taken from what the edit made, so that its mask can be compared with the one drawn here.
 
     Args:
         scene: the record of the unedited picture.
         before: its object.
-        after: bool (h, h), the object's mask in the edited picture.
-        degrees: by how much it was turned, clockwise.
-        resized: whether its size was changed; the factor is taken from the two areas.
+        setting: of size, position or direction.
+        place: which of the places of its box from top to bottom and from left to right, each uniform in [0, 1).
+        degrees: by how much it is turned, clockwise.
     """
-    there, thing, side = ObjectLayer(before.image, after), scene.objects[0], after.shape[0]
-    scale = math.sqrt(there.share / before.share) if resized else 1.0
-    angle = math.radians(degrees)
+    thing, side = scene.objects[0], before.mask.shape[0]
+    scale, angle, moved = 1.0, 0.0, (0.0, 0.0)
+    if setting.attribute == "size":
+        scale, moved = _grown(before, setting.share)
+    elif setting.attribute == "position":
+        moved = _drawn_move(before, place)
+    else:
+        angle = math.radians(degrees)
     # All turns and scalings are about the object's mean place, which is not the centre of its circle.
     from_centre = [
         (thing.y + 1) * side / 2 - 0.5 - before.centre[0],
         (thing.x + 1) * side / 2 - 0.5 - before.centre[1],
     ]
-    down = scale * (math.sin(angle) * from_centre[1] + math.cos(angle) * from_centre[0]) + there.centre[0]
-    right = scale * (math.cos(angle) * from_centre[1] - math.sin(angle) * from_centre[0]) + there.centre[1]
-    moved = thing.model_copy(
+    down = scale * (math.sin(angle) * from_centre[1] + math.cos(angle) * from_centre[0]) + before.centre[0] + moved[0]
+    right = scale * (math.cos(angle) * from_centre[1] - math.sin(angle) * from_centre[0]) + before.centre[1] + moved[1]
+    changed = thing.model_copy(
         update={
             "radius": thing.radius * scale,
             "x": (right + 0.5) * 2 / side - 1,
@@ -128,7 +143,34 @@ def oracle(scene: Scene, before: ObjectLayer, after: Tensor, *, degrees: float =
             "rotation": thing.rotation + angle,
         }
     )
-    return scene.model_copy(update={"objects": (moved,)})
+    return scene.model_copy(update={"objects": (changed,)})
+
+
+def _grown(before: ObjectLayer, share: float) -> tuple[float, tuple[float, float]]:
+    """Factor that gives an object its share, at most the one at which its box fills the image; and how far it moves in.
+
+    It keeps its centre unless a side of its box would leave the image: then it moves by what sticks out.
+    """
+    height, width = before.mask.shape
+    top, left, bottom, right = before.box
+    scale = min(math.sqrt(share / before.share), height / (bottom - top), width / (right - left))
+    moves = []
+    for first, last, centre, length in (
+        (top, bottom, before.centre[0], height),
+        (left, right, before.centre[1], width),
+    ):
+        # Edges of pixels lie half a pixel beside their centres.
+        begins, ends = centre + scale * (first - 0.5 - centre) + 0.5, centre + scale * (last - 0.5 - centre) + 0.5
+        moves.append(max(0.0, -begins) - max(0.0, ends - length))
+    return scale, (moves[0], moves[1])
+
+
+def _drawn_move(before: ObjectLayer, place: Sequence[float]) -> tuple[float, float]:
+    """Pixels down and right to the drawn place: its box may begin wherever it still ends inside."""
+    height, width = before.mask.shape
+    top, left, bottom, right = before.box
+    rows, columns = height - (bottom - top) + 1, width - (right - left) + 1
+    return math.floor(place[0] * rows) - float(top), math.floor(place[1] * columns) - float(left)
 
 
 def before_another(scene: Scene, lender: Scene) -> Scene:

@@ -17,7 +17,8 @@ from snellen.core.system import find_system
 from snellen.metrics.pareto import knee
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
 from snellen.models.references import load_captioner
-from snellen.reproduction.guided_captions.experiment import ALPHAS, FEWER, SCALES, SMALL_PLAN, SMALL_SIZES, curve_of
+from snellen.reproduction.guided_captions.curves import ALPHAS, FEWER, SCALES, curve_of
+from snellen.reproduction.guided_captions.experiment import SMALL_PLAN, SMALL_SIZES
 from snellen.reproduction.guided_captions.vague_world import captioned
 from snellen.reproduction.result import Result
 from snellen.reproduction.shared.documents import Pictures
@@ -108,13 +109,18 @@ def draw_trade_off(root: Path, target: Path) -> None:
 
 
 def baselines(result: Result) -> dict[str, float | None]:
-    """Figures that claims compare with."""
-    named = {claim.id: claim.baseline for claim in find_system(result.system).claims}
-    return {
-        str(named[claim.id]): claim.baseline
-        for claim in result.claims
-        if claim.baseline is not None and named[claim.id]
-    }
+    """Figures that claims compare with; a claim that was recorded with another figure compared that same one."""
+    known = {claim.id: claim for claim in find_system(result.system).claims}
+    found: dict[str, float | None] = {}
+    for claim in result.claims:
+        now = known[claim.id]
+        if claim.baseline is None or now.baseline is None:
+            continue
+        setting, _, figure = now.baseline.rpartition(".")
+        if claim.metric != now.metric:
+            figure = claim.metric.rpartition(".")[2]
+        found[f"{setting}.{figure}"] = claim.baseline
+    return found
 
 
 PICTURES: Pictures = {

@@ -18,6 +18,7 @@ from snellen.data.worlds.optotypes.parser import parse
 from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.optotypes.scenes import Scenes
+from snellen.data.worlds.optotypes.vocabulary import forms, values
 
 #: What the embedded captioner and towers know: one object of six shapes, without nuisances.
 WORLD = Scenes(
@@ -114,3 +115,13 @@ def fact_vectors(facts: Sequence[frozenset[str] | None], names: Sequence[str]) -
     """1 where a fact is stated: float (n, f). Two descriptions are as similar as they have facts in common."""
     rows = [[float(found is not None and name in found) for name in names] for found in facts]
     return torch.tensor(rows)
+
+
+def synonyms() -> list[list[str]]:
+    """Single words that name the same shape, colour or texture."""
+    found = [
+        [form for form in forms(slot, value) if " " not in form]
+        for slot in ("shape", "colour", "texture")
+        for value in values(slot)
+    ]
+    return [words for words in found if len(words) > 1]

@@ -1,4 +1,4 @@
-"""Bags whose share of positive instances can be set: slides of stained tissue, and garments of Fashion-MNIST.
+"""Bags of images whose share of positive instances can be set: slides of stained tissue, and garments.
 
 A material holds more instances of each bag than a bag shows. At a rate, a positive bag shows its first positive ones up
 to that share and fills up with its first negative ones; a higher rate replaces negatives by positives and nothing else.
@@ -6,25 +6,27 @@ to that share and fills up with its first negative ones; a higher rate replaces 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from snellen.core.errors import InputError
 from snellen.core.images import COLUMNS, ImageSet, Split
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.randomness import derive_seed
+from snellen.data.files.bags import Bags
 from snellen.data.worlds.slides.slides import Slides
-from snellen.models.encoders.feature_store import FrozenFeatures, frozen_features
-from snellen.models.encoders.frozen_encoder import FrozenEncoder
+from snellen.reproduction.multiple_instance.ways import Task
 from snellen.reproduction.shared.fashion_mnist import fashion_mnist
 from snellen.systems.multiple_instance.bag_instances import BagInstances
 
-RATES = (0.5, 0.2, 0.1, 0.05, 0.01)
+RATES = (0.5, 0.1, 0.02)
 
 #: Garment that is positive; all others are negative. It is often taken for four of them.
 POSITIVE_GARMENT = "shirt"
@@ -32,15 +34,19 @@ POSITIVE_GARMENT = "shirt"
 #: Slides on which the instances of a bag can be found at every rate.
 SLIDES = Slides(tiles_across=44, tile_size=32, positive_rate=0.35)
 
+#: Height and width at which the encoder sees an instance, pixels.
+SIDE = 32
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
     """How many bags of each split, half of them positive, and how many instances each shows."""
 
-    train: int = 60
-    val: int = 32
+    train: int = 36
+    val: int = 20
     test: int = 40
-    shown: int = 100
+    shown: int = 50
+    rates: tuple[float, ...] = RATES
 
     def bags(self, split: Split) -> int:
         """Bags of a split."""
@@ -50,22 +56,22 @@ class Sizes:
         """Positive and negative instances that a bag of this label holds, enough for every rate."""
         if not label:
             return 0, self.shown
-        positives = [positives_at(rate, self.shown) for rate in RATES]
+        positives = [positives_at(rate, self.shown) for rate in self.rates]
         return max(positives), self.shown - min(positives)
 
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """Instances of a split with their vectors.
+    """Instances of a split with their pixels.
 
     Args:
         images: with columns label (of the instance), bag_id and bag_label, in the order in which bags take them.
-        features: of all of them.
+        pixels: of all of them, uint8 (n, 3·side²).
         shown: instances that a bag shows.
     """
 
     images: ImageSet
-    features: FrozenFeatures
+    pixels: Tensor
     shown: int
 
     def at(self, rate: float) -> tuple[BagInstances, NDArray[np.int64]]:
@@ -83,13 +89,17 @@ class Material:
             taken = np.concatenate([kept, negative[: self.shown - len(kept)]])
             rows += np.random.default_rng(derive_seed("places in", str(bag))).permutation(taken).tolist()
         chosen = np.array(rows, dtype=np.int64)
-        features = replace(
-            self.features,
-            features=self.features.features[chosen],
-            ids=tuple(self.features.ids[row] for row in rows),
-            positions=np.arange(len(rows), dtype=np.int64),
+        images = self.images.select(chosen)
+        found = Bags.of(images.unlabelled())
+        instances = BagInstances(
+            inputs=self.pixels[torch.from_numpy(chosen)],
+            of_bag=torch.from_numpy(found.of_image),
+            labels=torch.from_numpy(found.labels),
+            ids=tuple(images.ids),
+            bag_ids=found.ids,
+            split=images.split,
         )
-        return BagInstances.of(self.images.select(chosen), features), truth[chosen]
+        return instances, truth[chosen]
 
 
 def positives_at(rate: float, shown: int) -> int:
@@ -97,21 +107,22 @@ def positives_at(rate: float, shown: int) -> int:
     return max(1, round(rate * shown))
 
 
-def material(images: ImageSet, sizes: Sizes, encoder: FrozenEncoder, progress: Progress) -> Material:
-    """Encode what the bags hold.
+def material(images: ImageSet, sizes: Sizes, progress: Progress, *, side: int = SIDE) -> Material:
+    """Read what the bags hold, at side × side pixels.
 
     Raises:
-        InputError: an image that cannot be used.
+        RejectedImageError: an image that cannot be used.
     """
     assert images.rows is not None
+    preparation = Preprocessing(size=(side, side), resize="shorter", resize_to=(side, side))
+    pixels = torch.empty(len(images), 3 * side * side, dtype=torch.uint8)
+    progress.begin("read instances", len(images))
     # In the order of the source, which renders neighbours together.
-    order = np.argsort(images.rows, kind="stable")
-    features = frozen_features(images.select(order), encoder, progress=progress)
-    if features.rejected:
-        raise InputError(f"{len(features.rejected)} images of {images.name} cannot be used")
-    back = np.argsort(order, kind="stable")
-    vectors, ids = features.features[torch.from_numpy(back)], tuple(images.ids)
-    return Material(images, replace(features, features=vectors, ids=ids), sizes.shown)
+    for row in np.argsort(images.rows, kind="stable").tolist():
+        pixels[row] = preparation.pixels(images.read(row)).flatten()
+        progress.advance("read instances", 1)
+    progress.finish("read instances")
+    return Material(images, pixels, sizes.shown)
 
 
 def slide_bags(split: Split, sizes: Sizes, seed: int) -> ImageSet:
@@ -134,25 +145,48 @@ def slide_bags(split: Split, sizes: Sizes, seed: int) -> ImageSet:
 def garment_bags(split: Split, sizes: Sizes, seed: int) -> ImageSet:
     """Images of Fashion-MNIST in bags, none in two; the validation split is of its training images."""
     garments = fashion_mnist("test" if split == "test" else "train")
-    assert garments.class_names is not None
-    names = [name.lower() for name in garments.class_names]
-    positive = garments.labels == names.index(POSITIVE_GARMENT)
+    return bags_of(garments, POSITIVE_GARMENT, split, sizes, seed)
+
+
+def bags_of(images: ImageSet, positive: str, split: Split, sizes: Sizes, seed: int) -> ImageSet:
+    """Labelled images in bags, none in two.
+
+    Args:
+        images: those of the test split, or those that the train and the validation split share between them.
+        positive: class whose images are positive, in any case; all others are negative.
+        split: to build.
+        sizes: numbers of bags and instances.
+        seed: of what goes where.
+
+    Raises:
+        InputError: no such class, or too few images.
+    """
+    names = [name.lower() for name in images.class_names or ()]
+    if positive not in names:
+        raise InputError(f"{images.name} has no class {positive!r}; it has: {', '.join(names)}")
+    of_class = images.labels == names.index(positive)
     generator = np.random.default_rng(derive_seed(seed, "test" if split == "test" else "fitting", "garments"))
-    pools = {1: generator.permutation(np.flatnonzero(positive)), 0: generator.permutation(np.flatnonzero(~positive))}
+    pools = {1: generator.permutation(np.flatnonzero(of_class)), 0: generator.permutation(np.flatnonzero(~of_class))}
     if split == "val":  # behind those of the train split
         pools = {label: pool[_needed(sizes, "train", label) :] for label, pool in pools.items()}
+    for label, pool in pools.items():
+        if len(pool) < _needed(sizes, split, label):
+            raise InputError(
+                f"{images.name} has {len(pool)} images for instances of class {label} in the {split} split; "
+                f"{sizes.bags(split)} bags need {_needed(sizes, split, label)}"
+            )
     rows: list[int] = []
     bags: list[tuple[str, int]] = []
     for number in range(sizes.bags(split)):
         label = number % 2
-        for of_class, count in zip((1, 0), sizes.held(label), strict=True):
-            rows += pools[of_class][:count].tolist()
-            pools[of_class] = pools[of_class][count:]
+        for truth, count in zip((1, 0), sizes.held(label), strict=True):
+            rows += pools[truth][:count].tolist()
+            pools[truth] = pools[truth][count:]
             bags += [(f"{split}/bag-{number:04d}", label)] * count
-    chosen = garments.select(rows)
+    chosen = images.select(rows)
     table = {
         "id": pa.array([f"{split}/{one}" for one in chosen.ids], COLUMNS["id"]),
-        "label": pa.array(positive[rows].astype(np.int64), COLUMNS["label"]),
+        "label": pa.array(of_class[rows].astype(np.int64), COLUMNS["label"]),
         "bag_id": pa.array([bag for bag, _ in bags], COLUMNS["bag_id"]),
         "bag_label": pa.array([label for _, label in bags], COLUMNS["bag_label"]),
     }
@@ -166,3 +200,11 @@ def _needed(sizes: Sizes, split: Split, of_class: int) -> int:
 
 #: Worlds by name: (split, sizes, seed) → instances in bags.
 WORLDS: dict[str, Callable[[Split, Sizes, int], ImageSet]] = {"slides": slide_bags, "garments": garment_bags}
+
+
+def task_at(rate: float, held: Mapping[Split, Material]) -> Task:
+    """The bags of all splits at a share of positive instances."""
+    (instances, train_truth), (val, _), (test, test_truth) = (
+        held[split].at(rate) for split in ("train", "val", "test")
+    )
+    return Task(instances=instances, val=val, test=test, train_truth=train_truth, test_truth=test_truth)

@@ -1,14 +1,15 @@
-"""Every way of learning from labels of bags, trained with one budget and judged on the same bags."""
+"""Every way of learning from labels of bags: one network, one optimiser and the same views, judged on the same bags."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
@@ -21,10 +22,12 @@ from snellen.systems.multiple_instance.bag_instances import BagInstances
 from snellen.systems.multiple_instance.bag_pooling import HEADS
 from snellen.systems.multiple_instance.bag_recipe import part_of
 from snellen.systems.multiple_instance.bag_training import learn_bags, learn_labels, pooling_of, score_bags
-from snellen.systems.multiple_instance.feature_views import feature_views
+from snellen.systems.multiple_instance.feature_views import Views
+from snellen.systems.multiple_instance.image_instances import with_encoder
 from snellen.systems.multiple_instance.instance_training import learn_instances
 from snellen.systems.multiple_instance.settings import InstanceSettings
 from snellen.training.acceleration import seeded
+from snellen.training.evaluation import score_examples
 from snellen.training.plan import TrainingPlan
 
 
@@ -33,7 +36,7 @@ class Task:
     """What every way is given.
 
     Args:
-        instances: standardised vectors of the train split.
+        instances: of the train split: standardised vectors, or rows of pixels.
         val: of the validation split; None: last epoch, mean.
         test: of the test split.
         train_truth: of each training instance, for the oracle alone, (n,).
@@ -52,13 +55,15 @@ class Budget:
     """Numbers of the trainings.
 
     Args:
-        width: of the hidden layer of every head.
+        width: of what stands behind the encoder, or of the hidden layer of every head on vectors.
         settings: of instance-level learning.
         instance_plan: of instance-level learning.
         label_plan: of trainings with a label for each instance.
         bag_plan: of bag heads.
-        instance_rates: learning rates to choose among, of instance-level learning.
-        rates: of all other ways.
+        rates: learning rates to choose among.
+        views: of instances, for every way.
+        encoder: of rows of pixels, trained with every way; None: instances are vectors.
+        device: where test bags are judged; trainings find theirs.
     """
 
     width: int
@@ -66,8 +71,10 @@ class Budget:
     instance_plan: TrainingPlan
     label_plan: TrainingPlan
     bag_plan: TrainingPlan
-    instance_rates: tuple[float, ...]
     rates: tuple[float, ...]
+    views: Views
+    encoder: Callable[[], nn.Module] | None = None
+    device: str = "cpu"
 
 
 class Way(NamedTuple):
@@ -92,11 +99,16 @@ class Way(NamedTuple):
 ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "no_contrast": {"contrast_weight": 0.0},
     "no_prototypes": {"labelled_by": "classifier"},
-    "one_enforced": {"at_least_one": True},
 }
 
 #: Ways beside instance-level learning, in the order of the figures.
 RIVALS = tuple(HEADS)
+
+#: Heads that weigh instances by more than their own score.
+ATTENDING = ("attention", "clustering_attention", "dual_stream", "transformer")
+
+#: Copied labels without views, to show what the views do.
+WITHOUT_VIEWS = "copied_labels_as_they_are"
 
 
 def measured(
@@ -105,7 +117,8 @@ def measured(
     """Train in one way and judge on the test bags.
 
     Args:
-        way: ``ins``, one of its ablations, one of :data:`RIVALS`, or ``oracle``: trained on the truth of instances.
+        way: ``ins``, one of its ablations, one of :data:`RIVALS`, :data:`WITHOUT_VIEWS`, or ``oracle``: trained on the
+            truth of instances.
         task: bags.
         budget: numbers.
         rng: seeds weights, order and views, the same for every way.
@@ -119,11 +132,11 @@ def measured(
     seed = rng.generator("training").initial_seed() % 2**31
     by_instances = way == "ins" or way in ABLATIONS
     trained: dict[float, Way] = {}
-    for rate in rates or (budget.instance_rates if by_instances else budget.rates):
+    for rate in rates or budget.rates:
         changed = {"seed": seed, "learning_rate": rate}
         if by_instances:
             trained[rate] = _instances(way, task, budget, changed, rng, progress)
-        elif way in ("copied_labels", "oracle"):
+        elif way in ("copied_labels", WITHOUT_VIEWS, "oracle"):
             trained[rate] = _labels(way, task, budget, changed, rng, progress)
         else:
             trained[rate] = _bags(way, task, budget, changed, rng, progress)
@@ -134,6 +147,21 @@ def measured(
         "bag_auroc": auroc(task.test.labels.numpy(), best.of_bags),
         "learning_rate": chosen,
         **best.reported,
+    }
+
+
+def compared(instances: Mapping[str, float], percent: str) -> dict[str, float]:
+    """What the AUROC of instances by way comes to: nothing where a rival is not among them.
+
+    Returns:
+        ``PERCENT.spread``: highest less lowest of all ways. ``PERCENT.attending``: the highest of :data:`ATTENDING`.
+    """
+    if not set(RIVALS) <= set(instances):
+        return {}
+    found = [instances[way] for way in ("ins", *RIVALS)]
+    return {
+        f"{percent}.spread": max(found) - min(found),
+        f"{percent}.attending": max(instances[way] for way in ATTENDING),
     }
 
 
@@ -153,7 +181,7 @@ def _instances(
         task.val,
         encoder=head.hidden,
         classifier=head.scores,
-        views=feature_views(noise=0.2, hidden=0.2),
+        views=budget.views,
         settings=budget.settings.model_copy(update=dict(ABLATIONS.get(way, {}))),
         plan=budget.instance_plan.model_copy(update=dict(changed)),
         progress=progress,
@@ -163,7 +191,7 @@ def _instances(
     row = learnt.history[learnt.best_epoch - 1]
     reported = {name: row[f"train.{name}"] for name in ("positive_share", "bags_with_positive", "highest_target")}
     main = [row for row in learnt.history if row["phase"] == learnt.history[-1]["phase"]]
-    return Way(*_pooled(head, task, learnt.pooling), main, learnt.best_epoch, reported)
+    return Way(*_pooled(head.to(budget.device), task, learnt.pooling), main, learnt.best_epoch, reported)
 
 
 def _labels(
@@ -171,11 +199,12 @@ def _labels(
 ) -> Way:
     """Training on a label for each instance: that of its bag, or its own."""
     head = _instance_head(task, budget, rng)
-    labels = task.instances.instance_labels if way == "copied_labels" else torch.from_numpy(task.train_truth)
+    labels = torch.from_numpy(task.train_truth) if way == "oracle" else task.instances.instance_labels
+    views = None if way == WITHOUT_VIEWS else budget.views
     plan = budget.label_plan.model_copy(update=dict(changed))
-    trained = learn_labels(head, task.instances, labels, task.val, plan=plan, progress=progress)
+    trained = learn_labels(head, task.instances, labels, task.val, plan=plan, views=views, progress=progress)
     head.load_state_dict(part_of(trained.weights, "head."))
-    return Way(*_pooled(head, task, pooling_of(trained)), trained.history, trained.best_epoch, {})
+    return Way(*_pooled(head.to(budget.device), task, pooling_of(trained)), trained.history, trained.best_epoch, {})
 
 
 def _bags(way: str, task: Task, budget: Budget, changed: Mapping[str, Any], rng: Randomness, progress: Progress) -> Way:
@@ -184,15 +213,14 @@ def _bags(way: str, task: Task, budget: Budget, changed: Mapping[str, Any], rng:
     head = _head(str(HEADS[way]["head"]), task, budget, rng, **arguments)  # type: ignore[index]
     assert isinstance(head, BagHead)
     plan = budget.bag_plan.model_copy(update=dict(changed))
-    trained = learn_bags(head, task.instances, task.val, plan=plan, progress=progress)
+    trained = learn_bags(head, task.instances, task.val, plan=plan, views=budget.views, progress=progress)
     head.load_state_dict(part_of(trained.weights, "head."))
-    of_bags, of_instances = score_bags(head.eval(), task.test)
+    of_bags, of_instances = score_bags(head.eval().to(budget.device), task.test)
     return Way(of_bags.numpy(), of_instances.numpy(), trained.history, trained.best_epoch, {})
 
 
 def _pooled(head: InstanceHead, task: Task, pooling: Pooling) -> tuple[NDArray[Any], NDArray[Any]]:
-    with torch.no_grad():
-        logits = head(task.test.inputs)
+    logits, _ = score_examples(head.eval(), task.test.store())
     return bag_scores(logits, task.test, pooling), (logits[:, 1] - logits[:, 0]).numpy()
 
 
@@ -202,6 +230,9 @@ def _instance_head(task: Task, budget: Budget, rng: Randomness) -> InstanceHead:
     return head
 
 
-def _head(name: str, task: Task, budget: Budget, rng: Randomness, **arguments: object) -> torch.nn.Module:
+def _head(name: str, task: Task, budget: Budget, rng: Randomness, **arguments: object) -> nn.Module:
     with seeded(rng.generator("initial weights").initial_seed(), torch.device("cpu")):
-        return build_head(name, task.instances.inputs.shape[1], budget.width, **arguments)
+        if budget.encoder is None:
+            return build_head(name, task.instances.inputs.shape[1], budget.width, **arguments)
+        encoder = budget.encoder()  # first, so that every way begins from the same one
+        return with_encoder(build_head(name, 1, budget.width, **arguments), encoder)

@@ -23,20 +23,23 @@ class Digits:
         train: images (n, 1, s, s) with their classes; ``per_class`` of each.
         test_images: (m, 1, s, s), none of them among those of ``train``.
         test_labels: int64 (m,).
+        val: other images, which choose the epoch of a classifier.
     """
 
     train: ImageStore
     test_images: Tensor
     test_labels: Tensor
+    val: ImageStore
 
 
-def digits(name: str, *, per_class: int, test: int, side: int, seed: int) -> Digits:
+def digits(name: str, *, per_class: int, test: int, val: int, side: int, seed: int) -> Digits:
     """Draw a reduced set and test images from a known set without a split of its own.
 
     Args:
         name: ``mnist-5k``, a part of MNIST, or ``digits``, of 8 pixels.
         per_class: images of each class to train on (the n of Rn).
         test: images to test on, of the others.
+        val: images to choose an epoch on, of those that are left.
         side: height and width, pixels.
         seed: of the draw.
 
@@ -50,11 +53,13 @@ def digits(name: str, *, per_class: int, test: int, side: int, seed: int) -> Dig
         int(place): rank for group in np.unique(labels) for rank, place in enumerate(order[labels[order] == group])
     }
     chosen = [int(place) for place in order if ranks[int(place)] < per_class]
-    others = [int(place) for place in order if ranks[int(place)] >= per_class][:test]
+    rest = [int(place) for place in order if ranks[int(place)] >= per_class]
+    others, choosing = rest[:test], rest[test : test + val]
     return Digits(
         train=ImageStore.of_tensors(_pixels(images, chosen, side), torch.tensor(labels[chosen])),
         test_images=_pixels(images, others, side),
         test_labels=torch.tensor(labels[others]),
+        val=ImageStore.of_tensors(_pixels(images, choosing, side), torch.tensor(labels[choosing]), split="val"),
     )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from snellen.core.classifier import hash_tensors
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Split
+from snellen.core.preprocessing import to_unit
 from snellen.data.files.bags import Bags
 from snellen.models.encoders.feature_store import FrozenFeatures
 from snellen.training.batches import ImageStore
@@ -23,7 +24,7 @@ class BagInstances:
     """Instances in bags, ready for a training; the instance in row i is known as i to everything that remembers it.
 
     Args:
-        inputs: of the network: vectors, float32 (n, d), or prepared images, uint8 (n, 3, h, w).
+        inputs: of the network: vectors, float32 (n, d), or rows of the pixels of prepared images, uint8 (n, 3·h·w).
         of_bag: bag of each instance, int64 (n,).
         labels: 0 or 1 for each bag, int64 (b,); −1 where it is unknown.
         ids: of the instances.
@@ -84,6 +85,11 @@ class BagInstances:
     def standardised(self, mean: Tensor, deviation: Tensor) -> BagInstances:
         """The same with vectors of mean 0 and deviation 1, by the figures of the training instances."""
         return replace(self, inputs=(self.inputs - mean) / deviation)
+
+    def read(self, rows: Tensor) -> Tensor:
+        """Inputs of these instances, float32 (m, d); bytes of images in [0, 1]."""
+        chosen = self.inputs[rows]
+        return to_unit(chosen) if chosen.dtype == torch.uint8 else chosen
 
     def store(self, rows: Tensor | None = None) -> ImageStore:
         """Examples for the training loop: inputs, and as targets the number of each instance.

@@ -46,10 +46,9 @@ class BagStore:
     def read(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Padded bags and their labels."""
         members = [self.instances.members[bag] for bag in positions.tolist()]
-        vectors = self.instances.inputs
-        padded = torch.zeros(len(members), max(map(len, members)), vectors.shape[1] + 1)
+        padded = torch.zeros(len(members), max(map(len, members)), self.instances.inputs.shape[1] + 1)
         for row, instances in enumerate(members):
-            padded[row, : len(instances), :-1] = vectors[instances]
+            padded[row, : len(instances), :-1] = self.instances.read(instances)
             padded[row, : len(instances), -1] = 1
         return padded, self.instances.labels[positions]
 

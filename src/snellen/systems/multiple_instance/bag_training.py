@@ -19,6 +19,7 @@ from snellen.systems.multiple_instance.bag_figures import best_pooling, by_auroc
 from snellen.systems.multiple_instance.bag_head import BagHead, BagScores
 from snellen.systems.multiple_instance.bag_instances import BagInstances, check_both_classes
 from snellen.systems.multiple_instance.bag_store import BagStore
+from snellen.systems.multiple_instance.feature_views import Views
 from snellen.training.batches import Batch, Examples
 from snellen.training.evaluation import score_examples
 from snellen.training.loop import Trained, train
@@ -49,12 +50,25 @@ class InTraining(nn.Module):
         return scores
 
 
-def on_bags(model: nn.Module, batch: Batch) -> Tensor:
-    """Losses of bags, as their head has them, (n,)."""
-    assert isinstance(model, InTraining)
-    assert isinstance(model.head, BagHead)
-    model.epoch.fill_(batch.epoch)
-    return model.head.losses(batch.images[..., :-1], batch.images[..., -1] > 0, batch.targets)
+@dataclass(frozen=True, eq=False)
+class OnBags:
+    """Losses of bags, as their head has them, (n,).
+
+    Args:
+        views: what the head sees of an instance, its ``weak`` view; None: the instance as it is.
+    """
+
+    views: Views | None = None
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Losses."""
+        assert isinstance(model, InTraining)
+        assert isinstance(model.head, BagHead)
+        model.epoch.fill_(batch.epoch)
+        inputs, present = batch.images[..., :-1], batch.images[..., -1] > 0
+        if self.views is not None:
+            inputs = inputs.masked_scatter(present[..., None], self.views(inputs[present], batch.rng, "weak"))
+        return model.head.losses(inputs, present, batch.targets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +77,18 @@ class OnLabels:
 
     Args:
         labels: 0 or 1, int64 (n,), for all instances of the training.
+        views: what the head sees of an instance, its ``weak`` view; None: the instance as it is.
     """
 
     labels: Tensor
+    views: Views | None = None
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Losses."""
         assert isinstance(model, InTraining)
         model.epoch.fill_(batch.epoch)
-        return cross_entropy(model(batch.images), self.labels.to(batch.targets.device)[batch.targets])
+        seen = batch.images if self.views is None else self.views(batch.images, batch.rng, "weak")
+        return cross_entropy(model(seen), self.labels.to(batch.targets.device)[batch.targets])
 
 
 @torch.no_grad()
@@ -126,6 +143,7 @@ def learn_bags(
     val: BagInstances | None,
     *,
     plan: TrainingPlan,
+    views: Views | None = None,
     checkpoint: Path | None = None,
     recipe: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -137,6 +155,7 @@ def learn_bags(
         instances: vectors of the train split.
         val: bags that choose the epoch; None: the last one.
         plan: numbers of the training; a batch is of bags.
+        views: of instances, as instance-level learning sees them; None: the instances as they are.
         checkpoint: file to save to, and to go on from if it exists.
         recipe: what else defines this training, as JSON values.
         progress: callback that receives progress updates.
@@ -149,7 +168,7 @@ def learn_bags(
         InTraining(head),
         BagStore(instances),
         plan=_chosen_by_bags(plan),
-        objective=on_bags,
+        objective=OnBags(views),
         val=BagStore(instances if val is None else val),
         evaluate=BagHeadFigures(val),
         checkpoint=checkpoint,
@@ -165,6 +184,7 @@ def learn_labels(
     val: BagInstances | None,
     *,
     plan: TrainingPlan,
+    views: Views | None = None,
     checkpoint: Path | None = None,
     recipe: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
@@ -177,6 +197,7 @@ def learn_labels(
         labels: 0 or 1 for each instance, int64 (n,).
         val: bags that choose the epoch; None: the last one.
         plan: numbers of the training; a batch is of instances.
+        views: as :func:`learn_bags` takes them.
         checkpoint: file to save to, and to go on from if it exists.
         recipe: what else defines this training, as JSON values.
         progress: callback that receives progress updates.
@@ -191,7 +212,7 @@ def learn_labels(
         InTraining(head),
         instances.store(),
         plan=_chosen_by_bags(plan),
-        objective=OnLabels(labels),
+        objective=OnLabels(labels, views),
         val=(instances if val is None else val).store(),
         evaluate=PooledFigures(val),
         checkpoint=checkpoint,

@@ -86,7 +86,7 @@ class InstanceObjective:
         generator = torch.Generator().manual_seed(derive_seed(self.seed, "order of bags", batch.epoch))
         chosen = torch.randperm(count, generator=generator)[first:last]
         members = [self.instances.members[bag] for bag in chosen.tolist()]
-        shown = self.views(self.instances.inputs[torch.cat(members)].to(batch.images), batch.rng, "bags")
+        shown = self.views(self.instances.read(torch.cat(members)).to(batch.images), batch.rng, "bags")
         of_bag = torch.arange(len(chosen)).repeat_interleave(torch.tensor([len(rows) for rows in members]))
         of_bag, labels = of_bag.to(shown.device), self.instances.labels[chosen].to(shown.device)
         if learner.settings.parity:
