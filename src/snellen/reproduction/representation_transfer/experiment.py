@@ -104,6 +104,7 @@ def _smoke(seed: int, progress: Progress) -> Mapping[str, Figure]:
         exchanges=2,
         plan=TrainingPlan(epochs=1),
         captioned=8,
+        caption_words=3,
         projector_plan=TrainingPlan(epochs=1, batch_size=8),
         images=4,
         caption_steps=2,

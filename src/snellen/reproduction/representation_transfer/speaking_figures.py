@@ -65,6 +65,7 @@ class Speaking:
         exchanges: of a step and prompt.
         plan: of the training.
         captioned: images with captions that a projector is trained on.
+        caption_words: first words of these captions that are used; None: all.
         projector_plan: of that training.
         calibrating_images: of the captioners.
         images: for each other purpose, of the captioners.
@@ -87,6 +88,7 @@ class Speaking:
     exchanges: int = 16
     plan: TrainingPlan = PLAN
     captioned: int = 1600
+    caption_words: int | None = None
     projector_plan: TrainingPlan = PROJECTOR_PLAN
     calibrating_images: int = 90
     images: int = 60
@@ -197,12 +199,13 @@ def vision_language_figures(
         captioner = bundled
     rng = Randomness(seed).child("vision and language")
     counts = [size.calibrating_images, size.images, size.images]
-    images, captions = _captioned(captioner, sum(counts), seed, "test")
+    images, captions = _captioned(captioner, sum(counts), size.caption_words, seed, "test")
     parts = [Pictures(part, torch.zeros(len(part), dtype=torch.int64)) for part in images.split(counts)]
     study = Study(Data(*parts), replace(strength, steps=min(size.caption_steps, 2 * strength.steps)), rng)
     # The decoder wants the target behind its beginning mark.
     target = captioner.tokenise([CAPTION], ended=False)[0][1:]
-    told = caption_store(captioner, *_told(captioner, *_captioned(captioner, size.captioned, seed, "train")))
+    learnt = _captioned(captioner, size.captioned, size.caption_words, seed, "train")
+    told = caption_store(captioner, *_told(captioner, *learnt))
     held_out = caption_store(captioner, *_told(captioner, images, captions))
     shares, cuts, gains = dict[str, float](), dict[str, Cut](), list[float]()
     for number, share in enumerate(size.shares, start=1):
@@ -242,13 +245,13 @@ def _prompts(size: Speaking, vocabulary: Vocabulary, seed: int) -> Tensor:
 
 
 def _captioned(
-    captioner: CrossAttentionCaptioner, count: int, seed: int, split: Split
+    captioner: CrossAttentionCaptioner, count: int, words: int | None, seed: int, split: Split
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """Prepared scenes (n, 3, h, w) and their captions."""
+    """Prepared scenes (n, 3, h, w), and the first words of their captions."""
     assert captioner.preparation.size is not None
     images = Scenes(count=count, size=captioner.preparation.size[0], seed=seed).images(split=split)
     prepared = torch.stack([captioner.preparation(images.read(row)) for row in range(count)])
-    return prepared, tuple(str(caption) for caption in images.column("caption"))
+    return prepared, tuple(" ".join(str(caption).split()[:words]) for caption in images.column("caption"))
 
 
 def suffix_pairs(
