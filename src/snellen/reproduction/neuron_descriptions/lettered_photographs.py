@@ -33,7 +33,7 @@ def with_word(picture: Image.Image, word: str | None) -> Image.Image:
 
 @dataclass(frozen=True, eq=False)
 class LetteredPhotographs:
-    """Some images of a set as a model sees them, each with its word; read from the disk when they are asked for.
+    """Some images of a set as a model sees them, each with its word; read from the disk when they are needed.
 
     Attributes:
         images: where they come from.
@@ -85,7 +85,7 @@ class LetteredPhotographs:
         return hashlib.sha256(repr((self.images.name, tuple(rows), self.preparation)).encode()).hexdigest()
 
     def as_images(self) -> ImageSet:
-        """The same as a set of images, for looking at units."""
+        """The same as a set of images, to find what excites units."""
         table = pa.table({"id": list(self.ids), "label": self.targets.tolist()})
         return ImageSet(_Source(self), table, self.images.class_names, name=f"{self.images.name} with words")
 

@@ -48,7 +48,7 @@ class AnswerSplit:
 
     Args:
         answerer: LLaVA.
-        question: asked of every image.
+        question: the same for every image.
         target: int64 (t,), what the answer is to begin with.
         room: tokens that may stand behind the prompt.
     """

@@ -26,7 +26,7 @@ ROTATIONS = 10
 
 
 def control_figures(
-    study: ImageStudy, name: str, stage: str = STAGE, following: str | None = FOLLOWING
+    study: ImageStudy, name: str, stage: str = STAGE, reader: str | None = FOLLOWING
 ) -> Mapping[str, Figure]:
     """τ of attacks on data and on a representation, from a network to itself in other bases.
 
@@ -34,7 +34,7 @@ def control_figures(
         study: models and images.
         name: of the network.
         stage: the layer whose basis is changed.
-        following: the stage that reads it; None where channels cannot be permuted, and ``symmetry`` is left out.
+        reader: the stage that reads it; None where channels cannot be permuted, and ``symmetry`` is left out.
 
     Returns:
         For ``basis`` (random rotations, one value for each) and ``symmetry`` (channels permuted and rescaled in the
@@ -51,7 +51,7 @@ def control_figures(
         ),
     }
     figures: dict[str, Figure] = {}
-    for control, targets in _targets(study, name, attacked["raw"].cut, following).items():
+    for control, targets in _targets(study, name, attacked["raw"].cut, reader).items():
         rows = [_carried(study, name, control, attacked, *target) for target in targets]
         figures[f"{control}.difference"] = max(difference for difference, _ in rows)
         for kind in ("data", "raw", "corrected"):
@@ -95,7 +95,7 @@ def _cut(study: ImageStudy, split: SplitClassifier) -> Cut:
 
 
 def _targets(
-    study: ImageStudy, name: str, source: Cut, following: str | None
+    study: ImageStudy, name: str, source: Cut, reader: str | None
 ) -> Mapping[str, list[tuple[Cut, Cut, Tensor]]]:
     """By control, for each change of basis: the target at the pixels and at the layer, and the matrix of the change."""
     network, examples = study.models[name], study.data.measure.images
@@ -105,10 +105,10 @@ def _targets(
     itself = _cut(study, SplitClassifier(network, PIXELS, examples))
     rotations = [random_orthogonal(channels, generator).float() for _ in range(ROTATIONS)]
     targets = {"basis": [(itself, _cut(study, source.split.with_basis(one)), one) for one in rotations]}
-    if following is None:
+    if reader is None:
         return targets
     assert network.module is not None
-    changed, matrix = permuted_stage(network.module, source.split.layer, following, generator)
+    changed, matrix = permuted_stage(network.module, source.split.layer, reader, generator)
     copied = Classifier(changed, class_names=network.class_names, preparation=network.preparation, name="symmetric")
     other, inner = (SplitClassifier(copied, layer, examples) for layer in (PIXELS, source.split.layer))
     return targets | {"symmetry": [(_cut(study, other), _cut(study, inner), matrix)]}

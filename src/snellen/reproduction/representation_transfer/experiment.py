@@ -78,8 +78,8 @@ adversarial_transfer.stand_ins = {  # type: ignore[attr-defined]
         "BatchNorm), three seeds on Fashion-MNIST, for families of ResNets and vision transformers",
         "three GPT-2 of two blocks and width 48, trained on captions, for open language models; a harmless phrase for "
         "the answers of a jailbreak; suffixes of three tokens",
-        "the embedded captioner with five projectors, each trained by the captions' loss for its decoder in the basis "
-        "of a share of a random rotation, for several vision-language models",
+        "the embedded captioner with five projectors, each trained by the captions' loss, for several vision-language "
+        "models",
     ),
     "full": ("see full.py; LLaVA for the Prismatic models",),
 }

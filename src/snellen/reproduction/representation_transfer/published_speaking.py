@@ -40,7 +40,7 @@ class PublishedSpeaking:
         speaking: lengths and searches; ``images`` and ``prompts`` are those measured.
         strength: of the attacks.
         target: what models are to say.
-        question: asked of images.
+        question: the same for every image.
     """
 
     calibrate: int = 100

@@ -134,7 +134,7 @@ def language_transfer(
         models: by name.
         study: prompts int64 (n, p) in each part.
         target: int64 (t,), what they are to say.
-        size: where they are cut, and how suffixes are sought.
+        size: where they are cut, and how suffixes are searched.
     """
     cuts = {
         layer: {
@@ -164,7 +164,7 @@ def place_figures(name: str, layer: Layer, strength: Strength) -> dict[str, floa
 
 @dataclass(frozen=True, eq=False)
 class Speaker:
-    """What suffixes are sought for: a causal transformer, alike for all prompts.
+    """What suffixes are searched for: a causal transformer, alike for all prompts.
 
     Attributes:
         model: called as those of the transformers library.
@@ -205,8 +205,8 @@ def vision_language_figures(
     # The decoder wants the target behind its beginning mark.
     target = captioner.tokenise([CAPTION], ended=False)[0][1:]
     learnt = _captioned(captioner, size.captioned, size.caption_words, seed, "train")
-    told = caption_store(captioner, *_told(captioner, *learnt))
-    held_out = caption_store(captioner, *_told(captioner, images, captions))
+    told = caption_store(captioner, *_states_of(captioner, *learnt))
+    held_out = caption_store(captioner, *_states_of(captioner, images, captions))
     shares, cuts, gains = dict[str, float](), dict[str, Cut](), list[float]()
     for number, share in enumerate(size.shares, start=1):
         name = f"projector_{number}"
@@ -228,7 +228,9 @@ def vision_language_figures(
     return {f"vision.{name}": value for name, value in figures.items()}
 
 
-def _told(captioner: CrossAttentionCaptioner, images: Tensor, captions: Sequence[str]) -> tuple[Tensor, Sequence[str]]:
+def _states_of(
+    captioner: CrossAttentionCaptioner, images: Tensor, captions: Sequence[str]
+) -> tuple[Tensor, Sequence[str]]:
     """States of images, and their captions."""
     with torch.no_grad():
         return torch.cat([captioner.encode(part) for part in images.split(BATCH)]), captions

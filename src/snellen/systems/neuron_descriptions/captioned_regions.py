@@ -44,7 +44,7 @@ _ROWS = 256
 
 @dataclass
 class _Unit:
-    """Vectors of the regions of one unit, and what was said of them."""
+    """Vectors of the regions of one unit, and the phrases for them."""
 
     vectors: list[Tensor] = field(default_factory=list)
     sentences: list[str] = field(default_factory=list)
@@ -214,7 +214,7 @@ def _arrays(folder: Path, exemplars: int) -> Iterator[tuple[int, NDArray[np.uint
 
 
 def _mapped(path: Path) -> NDArray[np.generic]:
-    """An array of a file, read where it is looked at; objects are refused."""
+    """An array of a file, read as far as it is used; objects are refused."""
     try:
         return np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError) as error:

@@ -59,8 +59,8 @@ class NeuronDescriber(FittedMethod):
     )
     regions: str | None = Field(
         None,
-        description="learn from phrases, not from scenes: a Parquet file of regions in these images (columns id, "
-        "phrase, and mask or left, top, width, height), or a folder of MILANNOTATIONS, which has its own images",
+        description="learn from phrases in place of scenes: a Parquet file of regions in these images, or a folder of "
+        "MILANNOTATIONS, which has its own",
     )
     units: int = Field(1536, ge=8, description="units to draw, beside those of the encoder's levels")
     held_out: float = Field(0.05, gt=0, lt=1, description="share of the units that choose the epochs; published 0.05")
