@@ -106,7 +106,7 @@ def _smoke(seed: int, progress: Progress) -> Mapping[str, Figure]:
         captioned=8,
         caption_words=3,
         projector_plan=TrainingPlan(epochs=1, batch_size=8),
-        images=4,
+        images=6,
         caption_steps=2,
         shares=(0.0, 0.0, 1.0),
     )

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -181,7 +182,7 @@ def _joined(layers: list[Layer]) -> Layer:
     drawn = ("random_on_source", "random_on_target")
 
     def one(pairs: tuple[TransferPair, ...]) -> TransferPair:
-        arrays = {name: np.concatenate([getattr(pair, name) for pair in pairs]) for name in names}
+        arrays: dict[str, Any] = {name: np.concatenate([getattr(pair, name) for pair in pairs]) for name in names}
         arrays |= {name: np.concatenate([getattr(pair, name) for pair in pairs], axis=1) for name in drawn}
         return replace(pairs[0], **arrays)
 
