@@ -3,8 +3,8 @@
 Everything comes by reference, from environment variables, and nothing is downloaded. Of the report no figure is known,
 so this measures its statements and reproduces no table; its temperature is not known either, and a range is measured.
 Images of the attack study are read and attacked block by block; those of CIFAR-10 are held, 3 KB each. Estimated from
-numbers of passes and not measured, on one GPU of 80 GB: 60 hours and 20 GB for the attack study of 1,000 images, of
-which CW takes nine tenths; 4 hours for each of 13 trainings of 200 epochs, and 2 hours for the attacks on each student.
+numbers of passes and not measured, on one GPU of 80 GB: 60 hours and 20 GB for the attack study of 1,000 images,
+nine tenths of that for CW; 4 hours for each of 13 trainings of 200 epochs, and 2 hours for the attacks on each student.
 """
 
 from __future__ import annotations
