@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -62,6 +64,18 @@ def test_soft_labels_are_the_teachers_probabilities_in_evaluation_mode() -> None
     expected = (teacher[2]((images.float() / 255).flatten(1)) / 7).softmax(1)
     assert torch.allclose(found, expected.detach(), atol=1e-6)
     assert found.dtype == torch.float32
+
+
+@pytest.mark.covers("10.5")
+def test_a_teacher_in_place_of_its_answers_judges_what_the_student_sees() -> None:
+    teacher, student, given = network(1).eval(), network(2), batch([5, 0, 17])
+    whole = soft_labels(teacher, examples(), temperature=5.0)
+    once, anew = towards(whole, temperature=5.0), towards(teacher, temperature=5.0)
+    assert torch.allclose(anew(student, given), once(student, given), atol=1e-6)
+    brighter = replace(given, images=given.images.flip(1))
+    wanted = -((teacher(brighter.images) / 5).softmax(1) * (student(brighter.images) / 5).log_softmax(1)).sum(1)
+    assert torch.allclose(anew(student, brighter), wanted, atol=1e-6)
+    assert not torch.allclose(once(student, brighter), wanted, atol=1e-3)
 
 
 @pytest.mark.covers("10.5")

@@ -22,6 +22,7 @@ from snellen.training.evaluation import score_examples
 from snellen.training.loop import Trained, train
 from snellen.training.objectives import Objective, cross_entropy
 from snellen.training.plan import TrainingPlan
+from snellen.training.transforms import BatchTransform
 
 
 class Distilled(NamedTuple):
@@ -40,6 +41,7 @@ def distil(
     plan: TrainingPlan,
     hard_share: float = 0.0,
     teacher_is_trained: bool = False,
+    transform: BatchTransform | None = None,
     val: Examples | None = None,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
@@ -54,6 +56,8 @@ def distil(
         plan: numbers of each training.
         hard_share: weight of the labels in the student's loss, in [0, 1).
         teacher_is_trained: take the teacher as it is.
+        transform: of the batches of both trainings. With one, the teacher judges each image as the student sees it;
+            without, its answers are found once.
         val: chooses the epoch of each training.
         checkpoint: file to save the student's training to, and to go on from; the teacher's is STEM-teacher.SUFFIX.
         progress: callback that receives progress updates.
@@ -65,10 +69,15 @@ def distil(
     if not teacher_is_trained:
         objective = at_temperature(temperature)
         beside = None if checkpoint is None else checkpoint.with_stem(f"{checkpoint.stem}-teacher")
-        first = train(teacher, examples, plan=plan, objective=objective, val=val, checkpoint=beside, progress=progress)
+        first = train(
+            teacher, examples, plan=plan, objective=objective, transform=transform, val=val, checkpoint=beside,
+            progress=progress,
+        )  # fmt: skip
         teacher = copy.deepcopy(teacher)
         teacher.load_state_dict(dict(first.weights))
-    targets = soft_labels(teacher, examples, temperature=temperature)
+    targets: Tensor | nn.Module = teacher.eval()
+    if transform is None:
+        targets = soft_labels(teacher, examples, temperature=temperature)
     objective = towards(targets, temperature=temperature, hard_share=hard_share)
     recipe = {"distillation": {"temperature": temperature, "hard_share": hard_share}}
     second = train(
@@ -76,6 +85,7 @@ def distil(
         examples,
         plan=plan,
         objective=objective,
+        transform=transform,
         val=val,
         checkpoint=checkpoint,
         recipe=recipe,
@@ -110,7 +120,7 @@ def at_temperature(temperature: float) -> Objective:
     return objective
 
 
-def towards(soft: Tensor, *, temperature: float, hard_share: float = 0.0) -> Objective:
+def towards(soft: Tensor | nn.Module, *, temperature: float, hard_share: float = 0.0) -> Objective:
     """Cross-entropy of softmax(scores / T) and a teacher's probabilities: how the student is trained.
 
     −Σ_k q_k log softmax(z / T)_k, with q the teacher's probabilities and z the student's scores. With a share h of the
@@ -118,7 +128,7 @@ def towards(soft: Tensor, *, temperature: float, hard_share: float = 0.0) -> Obj
     (1 − h) · T² · KL(q ‖ softmax(z / T)) + h · CE(z, y).
 
     Args:
-        soft: q, (n, k), one row for each training example.
+        soft: q, (n, k), one row for each training example; or the teacher, which judges each batch anew.
         temperature: T > 0.
         hard_share: h, in [0, 1).
 
@@ -132,7 +142,7 @@ def towards(soft: Tensor, *, temperature: float, hard_share: float = 0.0) -> Obj
     def objective(model: nn.Module, batch: Batch) -> Tensor:
         scores = model(batch.images).float()
         logarithms = F.log_softmax(scores / temperature, dim=1)
-        targets = soft[batch.positions].to(scores)
+        targets = _answers(soft, batch, temperature).to(scores)
         if not hard_share:
             return -(targets * logarithms).sum(1)
         divergence = F.kl_div(logarithms, targets, reduction="none").sum(1)
@@ -163,6 +173,14 @@ def scale_last_layer(network: nn.Module, factor: float) -> nn.Module:
         for parameter in linear[-1].parameters():
             parameter.mul_(factor)
     return network
+
+
+def _answers(soft: Tensor | nn.Module, batch: Batch, temperature: float) -> Tensor:
+    if isinstance(soft, Tensor):
+        return soft[batch.positions]
+    soft.to(batch.images.device)
+    with torch.no_grad():
+        return (soft(batch.images).float() / temperature).softmax(1)
 
 
 def _check_temperature(temperature: float) -> None:

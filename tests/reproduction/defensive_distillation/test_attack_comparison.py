@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
 from snellen.methods.attacks.carlini_wagner_l2 import CarliniWagnerL2
+from snellen.reproduction.defensive_distillation import comparison
 from snellen.reproduction.defensive_distillation import experiment as module
 from snellen.reproduction.defensive_distillation.attack_figures import (
     Strengths,
@@ -66,19 +66,14 @@ def attacked() -> tuple[Classifier, torch.Tensor, torch.Tensor]:
 def test_smoke_runs_every_stage_with_the_real_classes(monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Mapping[str, Figure]] = []
     monkeypatch.setattr(module, "attack_comparison", lambda *given: found.append(attack_comparison(*given)) or found[0])
-    classes, build = set(), module._seeded
-    monkeypatch.setattr(module, "_seeded", lambda *given: [n := build(*given), classes.add(type(n).__name__)][0])
+    classes, build = set(), comparison._seeded
+    monkeypatch.setattr(comparison, "_seeded", lambda *given: [n := build(*given), classes.add(type(n).__name__)][0])
     result = reproduce("10", scale="smoke", seeds=1)
     assert (result.number, result.claims) == (10, ())
     assert classes == {"ResNet", "DenseNet", "VGG"}
     assert all(value is None or np.isfinite(mean_of(value)) for value in found[0].values())
     assert {"resnext50_32x4d.cw_success", "densenet201.fgsm.0.05.error", "vgg19.pgd_success"} <= set(found[0])
     assert {"teacher_20.clean_accuracy", "distilled_20.fgsm_tempered_success"} <= set(found[0])
-
-
-def test_full_says_what_it_lacks() -> None:
-    with pytest.raises(InputError, match=r"no full experiment: it needs Tiny-ImageNet and CIFAR-10"):
-        attack_comparison("full", 0, Silent())
 
 
 @pytest.mark.covers("10.12", "10.8", "10.7", "10.6")
@@ -172,7 +167,7 @@ def test_cw_breaks_an_undefended_model_and_is_judged_again_as_bytes(attacked: tu
     middle = 2 ** np.median(figures["cw_log2_distance"].values)
     assert middle == pytest.approx(figures["cw_median_l2"], rel=0.2)
     assert figures["cw_error"] == 1.0
-    assert 0 <= figures["cw_rounded_success"] <= 1
+    assert len(figures["cw_rounded_success"].values) == len(figures["cw_success"].values)
     assert 0 < figures["cw_median_l2"] < 3
     at = [value for name, value in figures.items() if name.startswith("cw_accuracy_at_")]
     assert all(far <= near for near, far in itertools.pairwise(at))

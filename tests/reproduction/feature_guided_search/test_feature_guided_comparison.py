@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError
 from snellen.core.progress import Silent
 from snellen.core.system import find_system
 from snellen.methods.attacks.saliency_map import SaliencyMap
@@ -47,11 +46,6 @@ def test_small_gives_what_the_claims_name(monkeypatch):
     assert figures["scenes.guided.queries"] <= 40
     full = module.Sizes()
     assert (full.queries, full.scenes, full.textures, full.lights) == (2000, 30, 40, 48)
-
-
-def test_full_says_what_it_lacks():
-    with pytest.raises(InputError, match="no full experiment: it needs ImageNet"):
-        feature_guided_comparison("full", 0, Silent())
 
 
 def test_the_searches_differ_in_guidance_and_tree_alone():

@@ -93,14 +93,14 @@ class LlavaAnswerer:
         """
         if max_tokens < 1:
             raise InputError(f"max_tokens is at least 1, got {max_tokens}")
-        rows = self._prompts(images, questions, room=max_tokens)
+        rows = self.prompts(images, questions, room=max_tokens)
         answers = [""] * len(rows)
         for chosen in rows_alike(rows, BATCH):
             tokens = torch.tensor([rows[at] for at in chosen], device=self.device)
             made = self.module.generate(
                 input_ids=tokens,
                 attention_mask=torch.ones_like(tokens),
-                pixel_values=self._pixels(images[chosen]),
+                pixel_values=self.normalised(images[chosen]),
                 do_sample=False,
                 num_beams=1,
                 max_new_tokens=max_tokens,
@@ -126,8 +126,8 @@ class LlavaAnswerer:
         check_texts(answers, name=self.name)
         if len(answers) != len(images):
             raise InputError(f"{self.name} takes one answer for each image; got {len(images)} and {len(answers)}")
-        said = [[*self._ids(f" {one}"), int(self._tokenizer.eos_token_id)] for one in answers]
-        prompts = self._prompts(images, questions, room=max((len(one) for one in said), default=1))
+        said = [[*self.tokens(f" {one}"), int(self._tokenizer.eos_token_id)] for one in answers]
+        prompts = self.prompts(images, questions, room=max((len(one) for one in said), default=1))
         rows = [[*prompt, *answer] for prompt, answer in zip(prompts, said, strict=True)]
         longest = max((len(row) for row in rows), default=0)
         tokens = torch.full((len(rows), longest), self._filler, device=self.device)
@@ -136,7 +136,7 @@ class LlavaAnswerer:
             tokens[at, : len(row)] = torch.tensor(row, device=self.device)
             there[at, : len(row)] = 1
             counted[at, len(prompt) : len(row)] = 1
-        logits = self.module(input_ids=tokens, attention_mask=there, pixel_values=self._pixels(images)).logits
+        logits = self.module(input_ids=tokens, attention_mask=there, pixel_values=self.normalised(images)).logits
         return sequence_log_probabilities(logits, tokens, counted)
 
     @property
@@ -144,26 +144,33 @@ class LlavaAnswerer:
         filler = self._tokenizer.pad_token_id
         return int(self._tokenizer.eos_token_id if filler is None else filler)
 
-    def _pixels(self, images: Tensor) -> Tensor:
+    def normalised(self, images: Tensor) -> Tensor:
+        """Prepared images (n, 3, h, w) in [0, 1] as the network wants them."""
         mean, std = (torch.tensor(values, device=self.device).view(-1, 1, 1) for values in self.normalization)
         kind = next(self.module.parameters()).dtype
         return ((images.to(self.device) - mean) / std).to(kind)
 
-    def _ids(self, text: str, *, marks: bool = False) -> list[int]:
+    def tokens(self, text: str, *, marks: bool = False) -> list[int]:
+        """Tokens of a text, with the tokenizer's own marks or without."""
         found: list[int] = self._tokenizer(text, add_special_tokens=marks, verbose=False)["input_ids"]
         return found
 
-    def _prompts(self, images: Tensor, questions: Sequence[str], *, room: int) -> list[list[int]]:
+    def prompts(self, images: Tensor, questions: Sequence[str], *, room: int) -> list[list[int]]:
+        """Tokens of each image's prompt, with the image's own mark as often as it has tokens.
+
+        Raises:
+            InputError: another number of questions than images, or a question that leaves no room for an answer.
+        """
         check_prepared(images, self.preparation.size, name=self.name)
         check_texts(questions, name=self.name)
         if len(questions) != len(images):
             raise InputError(f"{self.name} takes one question for each image; got {len(images)} and {len(questions)}")
-        begin = self._ids(BEFORE, marks=True)
+        begin = self.tokens(BEFORE, marks=True)
         if begin and begin[-1] == self._tokenizer.eos_token_id:
             begin = begin[:-1]
         image, rows = [self._mark] * self.image_tokens, []
         for question in questions:
-            asked = self._ids(AFTER.format(question))
+            asked = self.tokens(AFTER.format(question))
             # The mark in a question would be taken for a second image.
             rows.append([*begin, *image, *(one for one in asked if one != self._mark)])
         most = int(self._config.text_config.max_position_embeddings)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +21,7 @@ from snellen.methods.attacks.perturbation.rescaled_objectives import tempered_cr
 from snellen.methods.attacks.steepest_ascent import many_steps, one_step
 from snellen.methods.attacks.transfer import transferred
 from snellen.reproduction.sample import Figure, Sample
+from snellen.reproduction.shared.pooled_figures import pooled
 
 #: Euclidean distances, in [0, 1] pixel units, at which accuracy under CW is reported.
 DISTANCES = (0.1, 0.25, 0.5, 1.0, 2.0)
@@ -98,7 +101,7 @@ def fgsm_figures(
             figures["fgsm_error"] = error_rate(attacked)
             figures["fgsm_rounded_success"] = _rounded(classifier, attacked, labels)
     assert chosen is not None
-    signs = rng.bind(len(images)).uniform("noise", tuple(images.shape[1:]), -1.0, 1.0).sign()
+    signs = rng.bind(len(images)).uniform("noise", tuple(images.shape[1:]), -1.0, 1.0).sign().to(images)
     with torch.no_grad():
         noisy = classifier((images + strengths.epsilon * signs).clamp(0, 1)).argmax(1)
     figures["noise_error"] = float((noisy != labels).double().mean())
@@ -126,7 +129,7 @@ def search_figures(
     figures |= {
         "cw_success": success_of(attacked),
         "cw_error": error_rate(attacked),
-        "cw_log2_distance": Sample.of(lengths.log2().numpy()) if len(lengths) else None,
+        "cw_log2_distance": Sample.of(lengths.log2().cpu().numpy()) if len(lengths) else None,
         "cw_median_l2": float(lengths.median()) if len(lengths) else None,
         "cw_mean_l2": float(lengths.mean()) if len(lengths) else None,
         "cw_median_linf": float(changes.abs().amax(1).median()) if len(changes) else None,
@@ -151,7 +154,7 @@ def masking_figures(
         "fgsm_margin": one_step(classifier, images, labels, objective=negative_margin, epsilon=epsilon),
     }
     return {
-        "zero_gradient_share": Sample.of(sizes.zero.numpy()),
+        "zero_gradient_share": Sample.of(sizes.zero.cpu().numpy()),
         "saturated_share": float(sizes.saturated.double().mean()),
         **{f"{name}_success": success_of(attacked) for name, attacked in again.items()},
     }
@@ -164,8 +167,18 @@ def transfer_success(
     return success_of(transferred(FGSM(epsilon=epsilon), surrogate, classifier, images, labels))
 
 
-def _rounded(classifier: Classifier, attacked: Attacked, labels: Tensor) -> float:
-    """Success rate once the adversarial images are rounded to bytes."""
+def _rounded(classifier: Classifier, attacked: Attacked, labels: Tensor) -> Figure:
+    """Which images stay broken once they are rounded to bytes, of those that were right before."""
     survived = rounded_success(classifier, attacked, labels)
     tried = [place for place, status in enumerate(attacked.status) if status != "already"]
-    return float(survived[tried].double().mean()) if tried else 0.0
+    return Sample.of(survived[tried].tolist()) if tried else None
+
+
+def joined(blocks: Sequence[tuple[int, Mapping[str, Figure]]]) -> dict[str, Figure]:
+    """Figures of blocks as those of all images; lengths that CW found from their logarithms."""
+    found = pooled(blocks)
+    distances = found.get("cw_log2_distance")
+    if len(blocks) > 1 and isinstance(distances, Sample):
+        lengths = 2.0 ** np.array(distances.values)
+        found |= {"cw_median_l2": float(np.median(lengths)), "cw_mean_l2": float(lengths.mean())}
+    return found

@@ -7,35 +7,25 @@ made on an undistilled network of its architecture: what resists only the plain 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from snellen.core.classifier import Classifier
-from snellen.core.errors import InputError, import_extra
+from snellen.core.errors import import_extra
 from snellen.core.images import Split
-from snellen.core.preprocessing import Preprocessing, to_unit
+from snellen.core.preprocessing import to_unit
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.data.worlds.optotypes.scenes import Scenes
-from snellen.reproduction.defensive_distillation.attack_figures import (
-    Strengths,
-    clean_figures,
-    fgsm_figures,
-    masking_figures,
-    search_figures,
-    transfer_success,
-)
-from snellen.reproduction.sample import Figure, mean_of
+from snellen.reproduction.defensive_distillation.attack_figures import Strengths
+from snellen.reproduction.defensive_distillation.comparison import Setup, compared
+from snellen.reproduction.defensive_distillation.full import full
+from snellen.reproduction.sample import Figure
 from snellen.reproduction.shared.small_networks import FAMILIES, small_network
-from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
-from snellen.training.distillation import distil, scale_last_layer
-from snellen.training.loop import train
 from snellen.training.plan import TrainingPlan
 
 #: Large shapes, tilted or not, on all grounds: learnt to some 90 % within seconds.
@@ -50,35 +40,6 @@ SMOKE_STRENGTHS = Strengths(epsilons=(0.0, 0.05), steps=2, cw_steps=2, cw_search
 SMOKE_PLAN = TrainingPlan(epochs=2, batch_size=4, optimizer="sgd", learning_rate=1e-6)
 
 
-@dataclass(frozen=True, eq=False)
-class Setup:
-    """One study.
-
-    Attributes:
-        families: untrained networks by name: what is attacked.
-        student: which of them is the architecture of the student.
-        teacher: an untrained teacher.
-        examples: the train split.
-        images: test images (n, 3, h, w) in [0, 1].
-        labels: (n,).
-        class_names: k of them.
-        temperatures: of the distillations.
-        plan: of every training.
-        strengths: of every attack.
-    """
-
-    families: Mapping[str, Callable[[], nn.Module]]
-    student: str
-    teacher: Callable[[], nn.Module]
-    examples: ImageStore
-    images: Tensor
-    labels: Tensor
-    class_names: tuple[str, ...]
-    temperatures: tuple[float, ...]
-    plan: TrainingPlan
-    strengths: Strengths
-
-
 def attack_comparison(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
     """Measure the claims of system 10.
 
@@ -90,39 +51,11 @@ def attack_comparison(scale: Scale, seed: int, progress: Progress) -> Mapping[st
         success has a value for each image that was right.
 
     Raises:
-        InputError: the scale is full.
+        InputError: the scale is full, and what it needs is not named.
     """
-    setup = _setup(scale, seed)
-    rng, figures = Randomness(seed), dict[str, Figure]()
-    attacked = {name: _trained(setup, name, rng, progress) for name in setup.families}
-    for name, classifier in attacked.items():
-        figures |= {f"{name}.{key}": value for key, value in _under_attack(setup, classifier, rng).items()}
-    undistilled = attacked[setup.student]
-    figures |= {
-        key.replace(f"{setup.student}.", "undistilled.", 1): value
-        for key, value in figures.items()
-        if key.startswith(f"{setup.student}.")
-    }
-    figures |= {f"undistilled.{key}": value for key, value in _masking(setup, undistilled, 1.0).items()}
-    for temperature in setup.temperatures:
-        teacher, student = _distilled(setup, temperature, rng, progress)
-        clean = clean_figures(teacher, setup.images, setup.labels)
-        figures |= {f"teacher_{temperature:g}.{key}": value for key, value in clean.items()}
-        found = _under_attack(setup, student, rng) | _masking(setup, student, temperature)
-        found["transfer_success"] = transfer_success(
-            undistilled, student, setup.images, setup.labels, epsilon=setup.strengths.epsilon
-        )
-        figures |= {f"distilled_{temperature:g}.{key}": value for key, value in found.items()}
-    names = list(setup.families)
-    return {
-        **figures,
-        "least.fgsm_error": _extreme(min, figures, names, "fgsm_error"),
-        "most.noise_error": _extreme(max, figures, names, "noise_error"),
-        "least.cw_success": _extreme(min, figures, names, "cw_success"),
-        "cw.steps": float(setup.strengths.cw_steps),
-        "cw.searches": float(setup.strengths.cw_searches),
-        "cw.confidence": setup.strengths.cw_confidence,
-    }
+    if scale == "full":
+        return full(seed, progress)
+    return compared(_setup(scale, seed), Randomness(seed), progress)
 
 
 attack_comparison.stand_ins = {  # type: ignore[attr-defined]
@@ -136,77 +69,12 @@ attack_comparison.stand_ins = {  # type: ignore[attr-defined]
         "a deeper plain network for the teacher ResNet-101; initial last layers are multiplied by T for 5 epochs",
         "CW with 200 iterations and 6 searches on 40 images",
     ),
+    "full": ("see full.py",),
 }
 
 
-def _extreme(
-    which: Callable[[list[float]], float], figures: Mapping[str, Figure], names: Sequence[str], figure: str
-) -> float | None:
-    """The least or the largest of a figure over networks; None where one of them has none."""
-    found = [mean_of(figures[f"{name}.{figure}"]) for name in names]
-    known = [value for value in found if value is not None]
-    return which(known) if len(known) == len(found) else None
-
-
-def _under_attack(setup: Setup, classifier: Classifier, rng: Randomness) -> dict[str, Figure]:
-    images, labels, strengths = setup.images, setup.labels, setup.strengths
-    curve, _ = fgsm_figures(classifier, images, labels, strengths, rng)
-    return {
-        **clean_figures(classifier, images, labels),
-        **curve,
-        **search_figures(classifier, images, labels, strengths, rng),
-    }
-
-
-def _masking(setup: Setup, classifier: Classifier, temperature: float) -> dict[str, Figure]:
-    return masking_figures(
-        classifier, setup.images, setup.labels, temperature=temperature, epsilon=setup.strengths.epsilon
-    )
-
-
-def _trained(setup: Setup, name: str, rng: Randomness, progress: Progress) -> Classifier:
-    network = _seeded(setup.families[name], rng.child(name))
-    plan = setup.plan.model_copy(update={"seed": _training_seed(rng)})
-    trained = train(network, setup.examples, plan=plan, progress=progress)
-    return _classifier(setup, network, trained.weights, name)
-
-
-def _distilled(setup: Setup, temperature: float, rng: Randomness, progress: Progress) -> tuple[Classifier, Classifier]:
-    """Teacher and student; the student starts from the weights that the undistilled network started from."""
-    teacher = scale_last_layer(_seeded(setup.teacher, rng.child("teacher")), temperature)
-    student = scale_last_layer(_seeded(setup.families[setup.student], rng.child(setup.student)), temperature)
-    plan = setup.plan.model_copy(update={"seed": _training_seed(rng)})
-    both = distil(teacher, student, setup.examples, temperature=temperature, plan=plan, progress=progress)
-    assert both.teacher is not None
-    return (
-        _classifier(setup, teacher, both.teacher.weights, f"teacher at {temperature:g}"),
-        _classifier(setup, student, both.student.weights, f"student at {temperature:g}"),
-    )
-
-
-def _seeded(build: Callable[[], nn.Module], rng: Randomness) -> nn.Module:
-    with seeded(rng.generator("initial weights").initial_seed(), torch.device("cpu")):
-        return build()
-
-
-def _training_seed(rng: Randomness) -> int:
-    return rng.generator("training").initial_seed() % 2**31
-
-
-def _classifier(setup: Setup, network: nn.Module, weights: Mapping[str, Tensor], name: str) -> Classifier:
-    network.load_state_dict(dict(weights))
-    side = setup.images.shape[-1]
-    return Classifier(network, class_names=setup.class_names, preparation=Preprocessing(size=(side, side)), name=name)
-
-
 def _setup(scale: Scale, seed: int) -> Setup:
-    if scale == "small":
-        return _scenes(seed)
-    if scale == "smoke":
-        return _random_images(seed)
-    raise InputError(
-        "system 10 has no full experiment: it needs Tiny-ImageNet and CIFAR-10 with trained networks; choose small"
-    )
+    return _scenes(seed) if scale == "small" else _random_images(seed)
 
 
 def _scenes(seed: int) -> Setup:

@@ -5,7 +5,7 @@ Hernandez et al., ICLR 2022, section 6: the class in letters on half of the trai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -91,10 +91,39 @@ def edited_network(
     texts = {unit: "" if one is None else one.text for unit, one in zip(units, said, strict=True)}
     masses = {unit: float(found[unit.layer].masses[unit.number]) for unit in units}
     lettered = [one for exemplars in found.values() for one in attributes_of_units(exemplars, world.maps)]
-    labels = _labels(world.scenes)
+    figures = edit_figures(
+        classifier, texts, masses, (world.pixels, _labels(world.scenes)), test, rng=rng, progress=progress
+    )
+    return figures | {"edit.true_units": float(sum("letters" in one for one in lettered))}
+
+
+def edit_figures(
+    classifier: Classifier,
+    texts: Mapping[Unit, str],
+    masses: Mapping[Unit, float],
+    validation: tuple[Tensor, Tensor],
+    test: Tests,
+    *,
+    counts: Sequence[int] = COUNTS,
+    rng: Randomness,
+    progress: Progress,
+) -> dict[str, float]:
+    """Zero the units whose description has one of :data:`WORDS`; see :func:`edited_network`.
+
+    Args:
+        classifier: that has learnt the shortcut.
+        texts: description of every unit, empty where there is none.
+        masses: mean absolute activation of every unit.
+        validation: images (n, 3, h, w) and labels (n,) that order the units.
+        test: what the edit is judged on.
+        counts: units along the curves.
+        rng: of the random sets.
+        progress: callback that receives progress updates.
+    """
+    units = list(texts)
 
     def on_validation(edited: Classifier) -> float:
-        return _accuracy(edited, world.pixels, labels)
+        return _accuracy(edited, *validation)
 
     described = by_accuracy_without(classifier, units_described_with(texts, WORDS), on_validation)
     ordered = by_accuracy_without(classifier, units, on_validation)
@@ -104,7 +133,7 @@ def edited_network(
         "described": described,
         "sort_all": ordered[: len(described)],
     }
-    figures = {"edit.units": float(len(described)), "edit.true_units": float(sum("letters" in one for one in lettered))}
+    figures = {"edit.units": float(len(described))}
     for way, chosen in ways.items():
         figures |= {f"edit.{way}.{group}": value for group, value in _groups(classifier, chosen, test).items()}
     drawn = [
@@ -115,8 +144,8 @@ def edited_network(
     figures["edit.random.high"] = max(one["worst"] for one in drawn)
     worst = _worst(test)
     for way, order in (("described", described), ("sort_all", ordered)):
-        curve = ablation_curve(classifier, order, worst, COUNTS)
-        figures |= {f"edit.curve.{way}.{count}": value for count, value in zip(COUNTS, curve, strict=True)}
+        curve = ablation_curve(classifier, order, worst, counts)
+        figures |= {f"edit.curve.{way}.{count}": value for count, value in zip(counts, curve, strict=True)}
     progress.finish("zeroing units")
     return figures
 
@@ -175,7 +204,7 @@ def _labels(scenes: Sequence[Scene]) -> Tensor:
 
 @torch.no_grad()
 def _accuracy(classifier: Classifier, pixels: Tensor, labels: Tensor) -> float:
-    decided = torch.cat([classifier(part).argmax(1) for part in pixels.split(_TOGETHER)])
+    decided = torch.cat([classifier(part.to(classifier.device)).argmax(1).cpu() for part in pixels.split(_TOGETHER)])
     return float((decided == labels).double().mean())
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.reproduction.neuron_descriptions.description import held_out_units, planted_units
 from snellen.reproduction.neuron_descriptions.editing import edited_network
+from snellen.reproduction.neuron_descriptions.full import full
 from snellen.reproduction.neuron_descriptions.materials import learnt_describer
 from snellen.reproduction.sample import Figure
 from snellen.systems.neuron_descriptions.recipe import NeuronDescriber
@@ -71,13 +71,10 @@ def neuron_descriptions(scale: Scale, seed: int, progress: Progress) -> Mapping[
         Figures of :func:`held_out_units`, :func:`planted_units` and :func:`edited_network`.
 
     Raises:
-        InputError: the scale is full.
+        InputError: the scale is full, and what it needs is not named.
     """
     if scale == "full":
-        raise InputError(
-            "system 17 has no full experiment: it needs MILANNOTATIONS and ImageNet; choose small, or describe your "
-            "own network with 'snellen explain neuron-descriptions MODEL DATA --layer NAME'"
-        )
+        return full(seed, progress)
     budget, prefix = (SMOKE, "smoke.") if scale == "smoke" else (SMALL, "")
     rng = Randomness(seed)
     describer, sentences = learnt_describer(
@@ -130,4 +127,5 @@ neuron_descriptions.stand_ins = {  # type: ignore[attr-defined]
         "a CNN of four layers on scenes for AlexNet, ResNet, DINO; six drawn shapes for the classes of ImageNet",
         "attributes in the words of a sentence for BERTScore against what people wrote",
     ),
+    "full": ("BLEU and ROUGE-L for BERTScore; see full.py",),
 }

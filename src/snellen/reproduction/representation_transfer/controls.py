@@ -25,8 +25,16 @@ STAGE, FOLLOWING = "stage2", "stage3"
 ROTATIONS = 10
 
 
-def control_figures(study: ImageStudy, name: str) -> Mapping[str, Figure]:
+def control_figures(
+    study: ImageStudy, name: str, stage: str = STAGE, reader: str | None = FOLLOWING
+) -> Mapping[str, Figure]:
     """τ of attacks on data and on a representation, from a network to itself in other bases.
+
+    Args:
+        study: models and images.
+        name: of the network.
+        stage: the layer whose basis is changed.
+        reader: the stage that reads it; None where channels cannot be permuted, and ``symmetry`` is left out.
 
     Returns:
         For ``basis`` (random rotations, one value for each) and ``symmetry`` (channels permuted and rescaled in the
@@ -36,14 +44,14 @@ def control_figures(study: ImageStudy, name: str) -> Mapping[str, Figure]:
     network, examples = study.models[name], study.data.measure.images
     attacked = {
         "data": attack_source(
-            Cut(SplitClassifier(network, PIXELS, examples), study.data), study, rng=study.rng.child("control", "data")
+            _cut(study, SplitClassifier(network, PIXELS, examples)), study, rng=study.rng.child("control", "data")
         ),
         "raw": attack_source(
-            Cut(SplitClassifier(network, STAGE, examples), study.data), study, rng=study.rng.child("control", "raw")
+            _cut(study, SplitClassifier(network, stage, examples)), study, rng=study.rng.child("control", "raw")
         ),
     }
     figures: dict[str, Figure] = {}
-    for control, targets in _targets(study, name, attacked["raw"].cut).items():
+    for control, targets in _targets(study, name, attacked["raw"].cut, reader).items():
         rows = [_carried(study, name, control, attacked, *target) for target in targets]
         figures[f"{control}.difference"] = max(difference for difference, _ in rows)
         for kind in ("data", "raw", "corrected"):
@@ -76,30 +84,31 @@ def _carried(
     ):
         source = attacked["data" if kind == "data" else "raw"]
         floors = random_outcomes(source.cut, source, study), random_outcomes(target, source, study, carried)
-        common = (study.correct(source.cut) & study.correct(target)).numpy()
+        common = (study.correct(source.cut) & study.correct(target)).cpu().numpy()
         pair = pair_of(name, control, common, source, target, study, floors, carried)
         taus[kind] = transfer_rates(pair, least_common=study.strength.least_common).tau
     return float(max((theirs - ours).abs().max(), (inner - ours).abs().max()) / largest), taus
 
 
-def _targets(study: ImageStudy, name: str, source: Cut) -> Mapping[str, list[tuple[Cut, Cut, Tensor]]]:
+def _cut(study: ImageStudy, split: SplitClassifier) -> Cut:
+    return Cut(split, study.data, together=study.strength.together)
+
+
+def _targets(
+    study: ImageStudy, name: str, source: Cut, reader: str | None
+) -> Mapping[str, list[tuple[Cut, Cut, Tensor]]]:
     """By control, for each change of basis: the target at the pixels and at the layer, and the matrix of the change."""
     network, examples = study.models[name], study.data.measure.images
     generator = study.rng.child("control").generator("basis")
     channels = source.encoded["measure"].shape[channel_dim(source.encoded["measure"].ndim)]
     assert isinstance(source.split, SplitClassifier)
-    itself = Cut(SplitClassifier(network, PIXELS, examples), study.data)
+    itself = _cut(study, SplitClassifier(network, PIXELS, examples))
     rotations = [random_orthogonal(channels, generator).float() for _ in range(ROTATIONS)]
+    targets = {"basis": [(itself, _cut(study, source.split.with_basis(one)), one) for one in rotations]}
+    if reader is None:
+        return targets
     assert network.module is not None
-    changed, matrix = permuted_stage(network.module, STAGE, FOLLOWING, generator)
+    changed, matrix = permuted_stage(network.module, source.split.layer, reader, generator)
     copied = Classifier(changed, class_names=network.class_names, preparation=network.preparation, name="symmetric")
-    return {
-        "basis": [(itself, Cut(source.split.with_basis(one), study.data), one) for one in rotations],
-        "symmetry": [
-            (
-                Cut(SplitClassifier(copied, PIXELS, examples), study.data),
-                Cut(SplitClassifier(copied, STAGE, examples), study.data),
-                matrix,
-            )
-        ],
-    }
+    other, inner = (SplitClassifier(copied, layer, examples) for layer in (PIXELS, source.split.layer))
+    return targets | {"symmetry": [(_cut(study, other), _cut(study, inner), matrix)]}

@@ -9,30 +9,31 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from snellen.core.errors import InputError
 from snellen.core.progress import Progress
 from snellen.core.system import Scale
 from snellen.models.captioners.captioner import CrossAttentionCaptioner
-from snellen.models.layers.split_classifier import PIXELS
 from snellen.models.random_folders import write_random_vit_gpt2
 from snellen.models.references import load_captioner
-from snellen.reproduction.representation_transfer.between import Layer, measure_layer
 from snellen.reproduction.representation_transfer.controls import control_figures
-from snellen.reproduction.representation_transfer.depth_figures import layer_figures, study_figures
+from snellen.reproduction.representation_transfer.depth_figures import (
+    other_ways,
+    prefixed,
+    split_difference,
+    study_figures,
+)
+from snellen.reproduction.representation_transfer.full import full
 from snellen.reproduction.representation_transfer.networks import SAME_ARCHITECTURE
-from snellen.reproduction.representation_transfer.setting import ImageStudy, Strength
+from snellen.reproduction.representation_transfer.setting import Strength
 from snellen.reproduction.representation_transfer.speaking_figures import (
     Speaking,
     language_figures,
     vision_language_figures,
 )
 from snellen.reproduction.representation_transfer.studies import fashion_study, scenes_study, smoke_studies
+from snellen.reproduction.representation_transfer.tau_figures import with_missing_taus
 from snellen.reproduction.representation_transfer.theory import theory_figures
 from snellen.reproduction.sample import Figure
 from snellen.training.plan import TrainingPlan
-
-#: The middle layer, at which the second norm and universal tensors are tried.
-MIDDLE = "stage2"
 
 
 def adversarial_transfer(scale: Scale, seed: int, progress: Progress) -> Mapping[str, Figure]:
@@ -45,25 +46,23 @@ def adversarial_transfer(scale: Scale, seed: int, progress: Progress) -> Mapping
         ``language`` and ``vision``: models that speak.
 
     Raises:
-        InputError: the scale is full.
+        InputError: the scale is full, and a model or images that it needs are not named.
     """
     if scale == "smoke":
         return _smoke(seed, progress)
-    if scale != "small":
-        raise InputError(
-            "system 16 has no full experiment: it needs CIFAR-10 and ImageNet with trained networks and several large "
-            "vision-language models; choose small"
-        )
+    if scale == "full":
+        return with_missing_taus(full(seed, progress), scale)
     figures: dict[str, Figure] = dict(theory_figures(seed))
     scenes = scenes_study(seed, progress)
-    figures |= _prefixed("scenes", study_figures(scenes, progress))
-    figures |= _prefixed("scenes", _split_difference(scenes))
-    figures |= _prefixed("scenes", control_figures(scenes, SAME_ARCHITECTURE[0]))
-    figures |= _prefixed("scenes", _other_ways(scenes))
-    figures |= _prefixed("fashion", study_figures(fashion_study(seed, progress), progress))
+    figures |= prefixed("scenes", study_figures(scenes, progress))
+    figures |= prefixed("scenes", split_difference(scenes))
+    figures |= prefixed("scenes", control_figures(scenes, SAME_ARCHITECTURE[0]))
+    figures |= prefixed("scenes", other_ways(scenes))
+    figures |= prefixed("fashion", study_figures(fashion_study(seed, progress), progress))
     # A search for suffixes has no size that could be calibrated: the others are made as strong as it is.
     figures |= language_figures(seed, replace(scenes.strength, wanted=0.93), Speaking(), progress)
-    return figures | vision_language_figures(seed, scenes.strength, Speaking())
+    figures |= vision_language_figures(seed, scenes.strength, Speaking(), progress)
+    return with_missing_taus(figures, scale)
 
 
 adversarial_transfer.stand_ins = {  # type: ignore[attr-defined]
@@ -79,48 +78,11 @@ adversarial_transfer.stand_ins = {  # type: ignore[attr-defined]
         "BatchNorm), three seeds on Fashion-MNIST, for families of ResNets and vision transformers",
         "three GPT-2 of two blocks and width 48, trained on captions, for open language models; a harmless phrase for "
         "the answers of a jailbreak; suffixes of three tokens",
-        "the embedded captioner with projectors fitted by ridge regression in rotated bases for several "
-        "vision-language models",
+        "the embedded captioner with five projectors, each trained by the captions' loss, for several vision-language "
+        "models",
     ),
+    "full": ("see full.py; LLaVA for the Prismatic models",),
 }
-
-
-def _prefixed(name: str, figures: Mapping[str, Figure]) -> dict[str, Figure]:
-    return {f"{name}.{key}": value for key, value in figures.items()}
-
-
-def _split_difference(study: ImageStudy) -> dict[str, float]:
-    """The largest relative difference of decode(encode(x)) from the model, over all models and layers."""
-    images = study.data.measure.images[:100]
-    differences = []
-    for layer in study.layers:
-        for cut in study.cuts(layer).values():
-            differences.append(cut.split.difference(images))  # type: ignore[attr-defined]
-    return {"split_difference": max(differences)}
-
-
-def _other_ways(study: ImageStudy) -> dict[str, float]:
-    """Two seeds of one architecture under L2, and with one tensor for all images, at pixels and the middle layer."""
-    figures = dict[str, float]()
-    two = {name: study.models[name] for name in list(study.models)[:2]}
-    middle = MIDDLE if MIDDLE in study.layers else study.layers[0]
-    for name, changed, scope in (
-        ("l2", replace(study.strength, norm="l2"), "per-image"),
-        ("universal", replace(study.strength, wanted=min(study.strength.wanted, 0.9)), "universal"),
-    ):
-        other = replace(study, models=two, strength=changed, rng=study.rng.child(name))
-        for depth in (PIXELS, middle):
-            layer: Layer = measure_layer(other, depth, other.cuts(depth), scope=scope)  # type: ignore[arg-type]
-            told = layer_figures(other, layer)
-            kept = (
-                "source_success",
-                "relative_epsilon",
-                *(f"none.{key}" for key in ("target", "random_source", "random_target", "pairs_with_tau", "tau")),
-                "orthogonal.tau",
-            )
-            label = "pixels" if depth == PIXELS else "middle"
-            figures |= {f"{name}.{label}.{key}": told[key] for key in kept if key in told}
-    return figures
 
 
 def _smoke(seed: int, progress: Progress) -> Mapping[str, Figure]:
@@ -129,9 +91,9 @@ def _smoke(seed: int, progress: Progress) -> Mapping[str, Figure]:
     strength = Strength()
     for family, study in smoke_studies(seed).items():
         strength = study.strength
-        figures |= _prefixed(family, study_figures(study, progress))
-        figures |= _prefixed(family, _split_difference(study))
-        figures |= _prefixed(family, _other_ways(study))
+        figures |= prefixed(family, study_figures(study, progress))
+        figures |= prefixed(family, split_difference(study))
+        figures |= prefixed(family, other_ways(study))
     size = Speaking(
         captions=40,
         calibrating=2,
@@ -141,12 +103,15 @@ def _smoke(seed: int, progress: Progress) -> Mapping[str, Figure]:
         suffix_steps=1,
         exchanges=2,
         plan=TrainingPlan(epochs=1),
-        images=2,
+        captioned=8,
+        caption_words=3,
+        projector_plan=TrainingPlan(epochs=1, batch_size=8),
+        images=6,
         caption_steps=2,
-        shares=(0.0, 1.0),
+        shares=(0.0, 0.0, 1.0),
     )
     figures |= language_figures(seed, strength, size, progress)
-    return figures | vision_language_figures(seed, strength, size, _random_captioner(seed))
+    return figures | vision_language_figures(seed, strength, size, progress, _random_captioner(seed))
 
 
 def _random_captioner(seed: int) -> CrossAttentionCaptioner:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,6 +38,7 @@ class Strength:
         evaluations: sizes that a calibration may try.
         factors: of the strength sweep, times the calibrated size.
         resamples: of the bootstrap.
+        together: images of one pass of an attack; None: all of a part. Large models need few.
     """
 
     norm: Norm = "linf"
@@ -49,6 +51,7 @@ class Strength:
     evaluations: int = 12
     factors: tuple[float, ...] = (0.5, 1.0, 2.0)
     resamples: int = 1000
+    together: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,19 +70,35 @@ class Data:
 class Cut:
     """A model cut at one layer, with the representations of the images of a study and what it makes of them.
 
-    Attributes:
+    Args:
         split: the model.
+        data: what it is shown.
+        together: images of one pass; None: all of a part.
+
+    Attributes:
         encoded: representations (n, ...) by part of the data; encoded once.
         decisions: classes (n,) by part, without any attack.
     """
 
-    def __init__(self, split: Split, data: Data) -> None:
-        self.split = split
-        with torch.no_grad():
-            self.encoded = {name: split.encode(part.images) for name, part in data.parts().items()}
-            self.decisions = {
-                name: split.decode(self.encoded[name], part.images).argmax(1) for name, part in data.parts().items()
-            }
+    def __init__(self, split: Split, data: Data, *, together: int | None = None) -> None:
+        self.split, self.together = split, together
+        self.encoded, self.decisions = dict[str, Tensor](), dict[str, Tensor]()
+        for name, part in data.parts().items():
+            self._show(name, part)
+
+    def measuring(self, pictures: Pictures) -> Cut:
+        """The same cut with other images to measure on."""
+        other = copy.copy(self)
+        other.encoded, other.decisions = dict(self.encoded), dict(self.decisions)
+        other._show("measure", pictures)
+        return other
+
+    @torch.no_grad()
+    def _show(self, name: str, part: Pictures) -> None:
+        batches = part.images.split(self.together or len(part.images))
+        encoded = [self.split.encode(batch) for batch in batches]
+        decided = [self.split.decode(one, batch).argmax(1) for one, batch in zip(encoded, batches, strict=True)]
+        self.encoded[name], self.decisions[name] = torch.cat(encoded), torch.cat(decided)
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +135,11 @@ class ImageStudy(Study):
     def cuts(self, layer: str) -> dict[str, Cut]:
         """Every model cut at a layer (``pixels`` for the images themselves)."""
         examples = self.data.measure.images
-        return {name: Cut(SplitClassifier(model, layer, examples), self.data) for name, model in self.models.items()}
+        together = self.strength.together
+        return {
+            name: Cut(SplitClassifier(model, layer, examples), self.data, together=together)
+            for name, model in self.models.items()
+        }
 
     @property
     def depths(self) -> tuple[str, ...]:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import permutations
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from snellen.core.images import Split
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.optotypes.scenes import Scenes
+from snellen.metrics.rank_correlation import spearman
 from snellen.metrics.transfer_rates import TransferPair, transfer_rates
-from snellen.models.captioners.captioner import CrossAttentionCaptioner
-from snellen.models.layers.split_classifier import PIXELS
+from snellen.models.captioners.captioner import BATCH, CrossAttentionCaptioner
 from snellen.models.references import load_captioner
-from snellen.reproduction.representation_transfer.between import attack_source, measure_layer, pair_of, random_outcomes
+from snellen.reproduction.representation_transfer.between import Layer, measure_layer
+from snellen.reproduction.representation_transfer.depth_figures import alignment_points
 from snellen.reproduction.representation_transfer.language_models import (
     END,
     PLAN,
@@ -29,13 +31,18 @@ from snellen.reproduction.representation_transfer.language_models import (
     trained_language_model,
 )
 from snellen.reproduction.representation_transfer.setting import Cut, Data, Pictures, Strength, Study
-from snellen.reproduction.representation_transfer.suffix_attack import greedy_suffixes, target_losses
+from snellen.reproduction.representation_transfer.suffix_attack import greedy_suffixes, target_losses, with_suffixes
 from snellen.reproduction.representation_transfer.tau_figures import tau_figures
+from snellen.reproduction.representation_transfer.vision_language import (
+    PLAN as PROJECTOR_PLAN,
+)
 from snellen.reproduction.representation_transfer.vision_language import (
     PROJECTED,
     CaptionSplit,
-    fit_projector,
+    caption_gain,
+    caption_store,
     rotation_towards,
+    trained_projector,
 )
 from snellen.training.plan import TrainingPlan
 
@@ -50,16 +57,20 @@ class Speaking:
         calibrating: prompts to calibrate sizes on.
         prompts: for each other purpose (fitting maps, measuring).
         prompt_length: words of a prompt, a caption's beginning.
-        layers: where the transformers are cut: the embeddings (soft tokens), and behind the first block.
+        layers: where the transformers are cut, by name: the embeddings (soft tokens), and behind the first block.
         models: seeds of one architecture.
         suffix_length: tokens of the data attack.
         suffix_steps: steps of its search.
+        nearest: candidates for each token of it.
         exchanges: of a step and prompt.
         plan: of the training.
-        calibrating_images: of the captioner.
-        images: for each other purpose, of the captioner.
-        caption_steps: gradient steps of an attack on the captioner.
-        shares: t, from the source's basis (0) to a random one (1).
+        captioned: images with captions that a projector is trained on.
+        caption_words: first words of these captions that are used; None: all.
+        projector_plan: of that training.
+        calibrating_images: of the captioners.
+        images: for each other purpose, of the captioners.
+        caption_steps: gradient steps of an attack on a captioner.
+        shares: t of each projector, from the decoder's own basis (0) to a random one (1).
     """
 
     captions: int = 1500
@@ -67,16 +78,22 @@ class Speaking:
     calibrating: int = 120
     prompts: int = 60
     prompt_length: int = 5
-    layers: tuple[str, ...] = ("transformer.drop", "transformer.h.0")
+    layers: Mapping[str, str] = field(
+        default_factory=lambda: {"soft_tokens": "transformer.drop", "block_0": "transformer.h.0"}
+    )
     models: int = 3
     suffix_length: int = 3
     suffix_steps: int = 12
+    nearest: int = 16
     exchanges: int = 16
     plan: TrainingPlan = PLAN
+    captioned: int = 1600
+    caption_words: int | None = None
+    projector_plan: TrainingPlan = PROJECTOR_PLAN
     calibrating_images: int = 90
     images: int = 60
     caption_steps: int = 40
-    shares: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    shares: tuple[float, ...] = (0.0, 0.0, 0.25, 0.5, 1.0)
 
 
 #: What the captioner is to say: the beginning of a caption.
@@ -104,92 +121,119 @@ def language_figures(seed: int, strength: Strength, size: Speaking, progress: Pr
         Pictures(part, torch.zeros(len(part), dtype=torch.int64))
         for part in prompts.split([size.calibrating, size.prompts, size.prompts])
     ]
-    study, figures = Study(Data(*parts), strength, rng), dict[str, float]()
-    cuts = {
-        layer: {name: Cut(LanguageSplit(name, model, layer, target), study.data) for name, model in models.items()}
-        for layer in size.layers
-    }
-    common = {name: study.correct(cut).numpy() for name, cut in cuts[size.layers[0]].items()}
-    figures |= _transfer_figures(
-        "data", _suffix_pairs(models, parts[2].images, target, common, size, strength, rng), strength
-    )
-    for layer, place in cuts.items():
-        found = measure_layer(study, layer, place)
-        for kind, pairs in found.pairs.items():
-            figures |= _transfer_figures(f"{_short(layer)}.{kind}", pairs, strength)
-        figures[f"{_short(layer)}.relative_epsilon"] = float(
-            np.mean([source.relative_epsilon for source in found.sources.values()])
-        )
+    figures = language_transfer(models, Study(Data(*parts), strength, rng), target, size)
     return {f"language.{name}": value for name, value in figures.items()}
 
 
-def vision_language_figures(
-    seed: int, strength: Strength, size: Speaking, captioner: CrossAttentionCaptioner | None = None
+def language_transfer(
+    models: Mapping[str, nn.Module], study: Study, target: Tensor, size: Speaking
 ) -> dict[str, float]:
-    """Visual tokens and pixels changed on one captioner, tried on others whose projectors speak in other bases.
+    """Suffixes and changed states of causal transformers of one vocabulary, tried on all others.
+
+    Args:
+        models: by name.
+        study: prompts int64 (n, p) in each part.
+        target: int64 (t,), what they are to say.
+        size: where they are cut, and how suffixes are searched.
+    """
+    cuts = {
+        layer: {
+            name: Cut(LanguageSplit(name, model, layer, target), study.data, together=study.strength.together)
+            for name, model in models.items()
+        }
+        for layer in size.layers.values()
+    }
+    common = {name: study.correct(cut).cpu().numpy() for name, cut in next(iter(cuts.values())).items()}
+    speakers = {name: Speaker(model) for name, model in models.items()}
+    pairs = suffix_pairs(speakers, study.data.measure.images, target, common, size, study)
+    figures = transfer_figures("data", pairs, study.strength)
+    for name, layer in size.layers.items():
+        # Randomness goes by the layer's full name.
+        figures |= place_figures(name, measure_layer(study, layer, cuts[layer]), study.strength)
+    return figures
+
+
+def place_figures(name: str, layer: Layer, strength: Strength) -> dict[str, float]:
+    """Success and transfer of changed states at one place by map, and their mean relative size."""
+    figures = dict[str, float]()
+    for kind, pairs in layer.pairs.items():
+        figures |= transfer_figures(f"{name}.{kind}", pairs, strength)
+    relative = float(np.mean([source.relative_epsilon for source in layer.sources.values()]))
+    return figures | {f"{name}.relative_epsilon": relative}
+
+
+@dataclass(frozen=True, eq=False)
+class Speaker:
+    """What suffixes are searched for: a causal transformer, alike for all prompts.
+
+    Attributes:
+        model: called as those of the transformers library.
+    """
+
+    model: nn.Module
+
+    def behind(self, rows: Tensor) -> nn.Module:
+        """The model that reads these prompts; one that is shown an image reads each prompt with its own."""
+        return self.model
+
+
+def vision_language_figures(
+    seed: int,
+    strength: Strength,
+    size: Speaking,
+    progress: Progress,
+    captioner: CrossAttentionCaptioner | None = None,
+) -> dict[str, float | None]:
+    """Visual tokens changed behind one trained projector, tried behind every other.
 
     Returns:
-        By share t of the way to a random basis, ``T.raw.tau`` and ``T.pixels.tau`` with their floors and success (no
-        figure where an attack that breaks too little of its source has no τ, and ``bases_with_pixel_tau``, how many
-        have one); and ``largest_rise``, by how much τ of the visual tokens rises at most from one t to the next
-        (negative where it falls at each).
+        ``least_gain``: by how much the loss of held-out captions rises at least when they are given another image, in
+        nats a token: 0 of a projector that shows its decoder nothing. By map, success and τ over all pairs. By share t
+        of the way to a random basis, ``T.tau`` between the projectors at t and those at 0, in both directions, and
+        ``T.identity_residual`` of their tokens. ``rank_correlation`` of τ with that residual over the pairs. A τ that
+        no pair has is None.
     """
     if captioner is None:
         bundled = load_captioner("bundled:scene-captioner")
         assert isinstance(bundled, CrossAttentionCaptioner)
         captioner = bundled
     rng = Randomness(seed).child("vision and language")
-    counts = [size.calibrating_images, *[size.images] * 4]
-    images = _images(captioner, sum(counts), seed)
+    counts = [size.calibrating_images, size.images, size.images]
+    images, captions = _captioned(captioner, sum(counts), size.caption_words, seed, "test")
     parts = [Pictures(part, torch.zeros(len(part), dtype=torch.int64)) for part in images.split(counts)]
-    strength = replace(strength, steps=min(size.caption_steps, 2 * strength.steps))
-    study, figures = Study(Data(*parts[:3]), strength, rng), dict[str, float]()
+    study = Study(Data(*parts), replace(strength, steps=min(size.caption_steps, 2 * strength.steps)), rng)
     # The decoder wants the target behind its beginning mark.
     target = captioner.tokenise([CAPTION], ended=False)[0][1:]
+    learnt = _captioned(captioner, size.captioned, size.caption_words, seed, "train")
+    told = caption_store(captioner, *_states_of(captioner, *learnt))
+    held_out = caption_store(captioner, *_states_of(captioner, images, captions))
+    shares, cuts, gains = dict[str, float](), dict[str, Cut](), list[float]()
+    for number, share in enumerate(size.shares, start=1):
+        name = f"projector_{number}"
+        # A generator of this name always begins anew: Q is the same for every t.
+        basis = rotation_towards(told.images.shape[-1], share, rng.generator("basis"))
+        projector = trained_projector(captioner, told, basis, rng.child(name), progress, size.projector_plan)
+        gains.append(caption_gain(captioner, projector, held_out))
+        cuts[name] = Cut(CaptionSplit(name, captioner, projector, target), study.data)
+        shares[name] = share
+    layer = measure_layer(study, PROJECTED, cuts)
+    figures: dict[str, float | None] = {"least_gain": min(gains), **place_figures("projected", layer, study.strength)}
+    points = alignment_points(study, layer, cuts)
+    for share in sorted(set(shares.values())):
+        near = {frozenset(pair) for pair in permutations(shares, 2) if {shares[one] for one in pair} == {0.0, share}}
+        known = [points[pair] for pair in near if pair in points]
+        figures[f"{share:g}.tau"] = float(np.mean([tau for _, tau in known])) if known else None
+        figures[f"{share:g}.identity_residual"] = float(np.mean([one for one, _ in known])) if known else None
+    figures["rank_correlation"] = spearman(*zip(*points.values(), strict=True)) if len(points) > 2 else None
+    return {f"vision.{name}": value for name, value in figures.items()}
+
+
+def _states_of(
+    captioner: CrossAttentionCaptioner, images: Tensor, captions: Sequence[str]
+) -> tuple[Tensor, Sequence[str]]:
+    """States of images, and their captions."""
     with torch.no_grad():
-        own, other = (captioner.encode(part.images) for part in parts[3:5])
-    width = own.shape[-1]
-    projector = fit_projector(own, torch.eye(width))
-    sources = {
-        layer: attack_source(
-            Cut(CaptionSplit("source", captioner, projector, target, layer), study.data), study, rng=rng.child(layer)
-        )
-        for layer in (PROJECTED, PIXELS)
-    }
-    taus: dict[str, list[float]] = {PROJECTED: [], PIXELS: []}
-    for share in size.shares:
-        rotation = rotation_towards(width, share, rng.generator("basis"))
-        moved = fit_projector(other, rotation)
-        for layer, source in sources.items():
-            cut = Cut(CaptionSplit(f"target at {share:g}", captioner, moved, target, layer), study.data)
-            common = (study.correct(source.cut) & study.correct(cut)).numpy()
-            floors = random_outcomes(source.cut, source, study), random_outcomes(cut, source, study)
-            rates = transfer_rates(
-                pair_of("source", cut.split.classifier.name, common, source, cut, study, floors),
-                least_common=strength.least_common,
-            )
-            name = f"vision.{share:g}.{'pixels' if layer == PIXELS else 'raw'}"
-            figures |= {
-                f"{name}.source": rates.source,
-                f"{name}.target": rates.target,
-                f"{name}.random_target": rates.random_target,
-            }
-            if rates.tau is not None:
-                figures[f"{name}.tau"] = rates.tau
-                taus[layer].append(rates.tau)
-    if len(taus[PROJECTED]) == len(size.shares):
-        figures |= {
-            "vision.largest_rise": max(after - before for before, after in pairwise(taus[PROJECTED])),
-            "vision.aligned.tau": taus[PROJECTED][0],
-            "vision.random.tau": taus[PROJECTED][-1],
-        }
-    if taus[PIXELS]:
-        figures["vision.least_pixel_tau"] = min(taus[PIXELS])
-    return figures | {
-        "vision.bases_with_pixel_tau": float(len(taus[PIXELS])),
-        "vision.relative_epsilon": sources[PROJECTED].relative_epsilon,
-        "vision.pixel_epsilon": sources[PIXELS].calibrated.epsilon,
-    }
+        return torch.cat([captioner.encode(part) for part in images.split(BATCH)]), captions
 
 
 def _prompts(size: Speaking, vocabulary: Vocabulary, seed: int) -> Tensor:
@@ -202,40 +246,64 @@ def _prompts(size: Speaking, vocabulary: Vocabulary, seed: int) -> Tensor:
     return torch.tensor(rows[:wanted])
 
 
-def _images(captioner: CrossAttentionCaptioner, count: int, seed: int) -> Tensor:
+def _captioned(
+    captioner: CrossAttentionCaptioner, count: int, words: int | None, seed: int, split: Split
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Prepared scenes (n, 3, h, w), and the first words of their captions."""
     assert captioner.preparation.size is not None
-    images = Scenes(count=count, size=captioner.preparation.size[0], seed=seed, captions=False).images(split="test")
-    return torch.stack([captioner.preparation(images.read(row)) for row in range(count)])
+    images = Scenes(count=count, size=captioner.preparation.size[0], seed=seed).images(split=split)
+    prepared = torch.stack([captioner.preparation(images.read(row)) for row in range(count)])
+    return prepared, tuple(" ".join(str(caption).split()[:words]) for caption in images.column("caption"))
 
 
-def _suffix_pairs(
-    models: Mapping[str, torch.nn.Module],
+def suffix_pairs(
+    speakers: Mapping[str, Speaker],
     prompts: Tensor,
     target: Tensor,
     common: Mapping[str, np.ndarray],
     size: Speaking,
-    strength: Strength,
-    rng: Randomness,
+    study: Study,
+    tail: Tensor | None = None,
 ) -> list[TransferPair]:
-    """Suffixes of every model on every other."""
-    generator = rng.generator("suffixes")
-    vocabulary = int(next(iter(models.values())).get_input_embeddings().num_embeddings)  # type: ignore[operator]
-    random = torch.randint(1, vocabulary, (strength.draws, len(prompts), size.suffix_length), generator=generator)
+    """Suffixes of every model on every other.
 
+    Args:
+        speakers: by name.
+        prompts: int64 (n, p).
+        target: int64 (t,).
+        common: by name, which prompts a model does not answer with the target anyway.
+        size: of suffixes and their search.
+        study: strength and randomness.
+        tail: int64 (q,), what stands between suffix and target.
+    """
+    generator = study.rng.generator("suffixes")
+    batches = torch.arange(len(prompts)).split(study.strength.together or len(prompts))
+    embeddings = next(iter(speakers.values())).behind(batches[0]).get_input_embeddings()  # type: ignore[operator]
+    vocabulary, shape = int(embeddings.num_embeddings), (study.strength.draws, len(prompts), size.suffix_length)
+    random = torch.randint(1, vocabulary, shape, generator=generator).to(prompts.device)
+
+    @torch.no_grad()
     def said(name: str, suffixes: Tensor) -> np.ndarray:
-        with torch.no_grad():
-            scores = target_losses(models[name], torch.cat([prompts, suffixes], 1), target)[1]
-        return (scores.argmax(1) == 1).numpy()
+        found = [
+            target_losses(
+                speakers[name].behind(rows), with_suffixes(prompts[rows], suffixes[rows], tail), target
+            )[1].argmax(1)
+            for rows in batches
+        ]  # fmt: skip
+        return (torch.cat(found) == 1).cpu().numpy()
 
-    floors = {name: np.stack([said(name, drawn) for drawn in random]) for name in models}
+    floors = {name: np.stack([said(name, drawn) for drawn in random]) for name in speakers}
     pairs = []
-    for first, model in models.items():
-        suffixes = greedy_suffixes(
-            model, prompts, target, length=size.suffix_length, steps=size.suffix_steps,
-            nearest=min(16, vocabulary - 1), exchanges=size.exchanges, generator=generator,
-        )  # fmt: skip
+    for first, speaker in speakers.items():
+        suffixes = torch.cat([
+            greedy_suffixes(
+                speaker.behind(rows), prompts[rows], target, length=size.suffix_length, steps=size.suffix_steps,
+                nearest=min(size.nearest, vocabulary - 1), exchanges=size.exchanges, generator=generator, tail=tail,
+            )
+            for rows in batches
+        ])  # fmt: skip
         here = said(first, suffixes)
-        for second in models:
+        for second in speakers:
             if second != first:
                 there = said(second, suffixes)
                 both = common[first] & common[second]
@@ -245,14 +313,11 @@ def _suffix_pairs(
     return pairs
 
 
-def _transfer_figures(name: str, pairs: list[TransferPair], strength: Strength) -> dict[str, float]:
+def transfer_figures(name: str, pairs: Sequence[TransferPair], strength: Strength) -> dict[str, float]:
+    """Mean success and floor of several pairs, and τ with its interval where one has it."""
     rates = [transfer_rates(pair, least_common=strength.least_common) for pair in pairs]
     told = {
         f"{name}.{key}": float(np.mean([getattr(rate, key) for rate in rates]))
         for key in ("source", "target", "random_target")
     }
     return told | {f"{name}.{key}": value for key, value in tau_figures(pairs, strength).items()}
-
-
-def _short(layer: str) -> str:
-    return "soft_tokens" if layer == "transformer.drop" else layer.removeprefix("transformer.").replace("h.", "block_")

@@ -34,11 +34,12 @@ def greedy_suffixes(
     nearest: int,
     exchanges: int,
     generator: torch.Generator,
+    tail: Tensor | None = None,
 ) -> Tensor:
     """Suffixes under which a model says the target: int64 (n, length).
 
     Args:
-        model: a causal transformer of the transformers library.
+        model: a causal transformer of the transformers library, or what is called like one.
         prompts: int64 (n, p).
         target: int64 (t,).
         length: tokens of a suffix.
@@ -46,14 +47,15 @@ def greedy_suffixes(
         nearest: candidates for each place, the tokens of the most negative gradients.
         exchanges: single exchanges that are tried for each prompt in a step.
         generator: of the first suffixes and the exchanges.
+        tail: int64 (q,), what stands between suffix and target, such as the end of a template; None: nothing.
     """
     count, size = len(prompts), model.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    suffixes = torch.randint(1, size, (count, length), generator=generator)
+    suffixes = torch.randint(1, size, (count, length), generator=generator).to(prompts.device)
     with torch.no_grad():
-        best = target_losses(model, torch.cat([prompts, suffixes], 1), target)[0]
+        best = target_losses(model, with_suffixes(prompts, suffixes, tail), target)[0]
     rows = torch.arange(count).repeat_interleave(exchanges)
     for _ in range(steps):
-        slopes = _slopes(model, prompts, suffixes, target)
+        slopes = _slopes(model, prompts, suffixes, target, tail)
         # The end mark ends a caption: nothing may stand behind it.
         slopes[..., 0] = torch.inf
         candidates = slopes.topk(nearest, dim=2, largest=False).indices
@@ -62,7 +64,7 @@ def greedy_suffixes(
         tried = suffixes[rows]
         tried[torch.arange(len(rows)), places] = candidates[rows, places, ranks]
         with torch.no_grad():
-            losses = target_losses(model, torch.cat([prompts[rows], tried], 1), target)[0].view(count, exchanges)
+            losses = target_losses(model, with_suffixes(prompts[rows], tried, tail), target)[0].view(count, exchanges)
         lowest, chosen = losses.min(1)
         better = lowest < best
         suffixes[better] = tried.view(count, exchanges, length)[better, chosen[better]]
@@ -70,16 +72,23 @@ def greedy_suffixes(
     return suffixes
 
 
-def _slopes(model: nn.Module, prompts: Tensor, suffixes: Tensor, target: Tensor) -> Tensor:
+def with_suffixes(prompts: Tensor, suffixes: Tensor, tail: Tensor | None = None) -> Tensor:
+    """Prompts int64 (n, p), suffixes (n, l) and a tail (q,) as one row each: (n, p + l + q)."""
+    ends = [] if tail is None else [tail.expand(len(prompts), -1)]
+    return torch.cat([prompts, suffixes, *ends], 1)
+
+
+def _slopes(model: nn.Module, prompts: Tensor, suffixes: Tensor, target: Tensor, tail: Tensor | None) -> Tensor:
     """Gradient of the loss with respect to one-hot vectors of the suffix: (n, length, v)."""
     table = model.get_input_embeddings().weight  # type: ignore[operator]
-    tokens = teacher_forced(torch.cat([prompts, suffixes], 1), target)
+    whole = with_suffixes(prompts, suffixes, tail)
+    tokens = teacher_forced(whole, target)
     begin, end = prompts.shape[1], prompts.shape[1] + suffixes.shape[1]
     with torch.enable_grad():
         one_hot = F.one_hot(suffixes, len(table)).to(table.dtype).requires_grad_(True)
         embedded = table[tokens].detach()
         embedded = torch.cat([embedded[:, :begin], one_hot @ table, embedded[:, end:]], 1)
-        logits = model(inputs_embeds=embedded).logits[:, end - 1 :]
+        logits = model(inputs_embeds=embedded).logits[:, whole.shape[1] - 1 :]
         losses = F.cross_entropy(logits.transpose(1, 2), target.expand(len(tokens), -1), reduction="none").mean(1)
         (slopes,) = torch.autograd.grad(losses.sum(), one_hot)
     return slopes

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from snellen.core.system import Scale, find_system
 from snellen.metrics.transfer_rates import TransferPair, mean_tau, transfer_rates
 from snellen.reproduction.representation_transfer.setting import Strength
+from snellen.reproduction.sample import Figure
+from snellen.reproduction.seed_file import named_figures
 
 
 def tau_figures(pairs: Sequence[TransferPair], strength: Strength) -> dict[str, float]:
@@ -22,3 +25,9 @@ def tau_figures(pairs: Sequence[TransferPair], strength: Strength) -> dict[str, 
         return {"pairs_with_tau": 0.0}
     value, interval, defined = mean_tau(pairs, resamples=strength.resamples, least_common=strength.least_common)
     return {"tau": value, "low": interval.low, "high": interval.high, "pairs_with_tau": float(defined)}
+
+
+def with_missing_taus(figures: Mapping[str, Figure], scale: Scale) -> dict[str, Figure]:
+    """Figures, and None for each τ that a claim of the scale names and that no pair has."""
+    named = named_figures(find_system("representation_transfer"), scale)
+    return {name: None for name in named if name.endswith("tau")} | dict(figures)

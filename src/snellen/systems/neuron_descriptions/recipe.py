@@ -2,11 +2,13 @@
 
 Hernandez, Schwettmann, Bau, Bagashvili, Torralba and Andreas, "Natural Language Descriptions of Deep Visual Features"
 (MILAN), ICLR 2022, arXiv 2201.11114, sections 3 and 4. Trained there on what people wrote about units of eight networks
-(MILANNOTATIONS); here on units whose regions are known, see :mod:`snellen.systems.neuron_descriptions.drawn_units`.
+(MILANNOTATIONS); here on units whose regions are known, see :mod:`snellen.systems.neuron_descriptions.drawn_units`, or
+on regions with phrases, see :mod:`snellen.systems.neuron_descriptions.captioned_regions`.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,6 +23,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.data.worlds.planting.scene_shortcuts import scenes_of, with_scenes
 from snellen.models.classifiers.references import load_classifier
+from snellen.systems.neuron_descriptions.captioned_regions import captioned_units
 from snellen.systems.neuron_descriptions.captioner import Regions
 from snellen.systems.neuron_descriptions.drawn_units import drawn_units
 from snellen.systems.neuron_descriptions.exemplars import find_exemplars
@@ -38,7 +41,7 @@ LANGUAGE_PLAN = TrainingPlan(epochs=12, batch_size=128, learning_rate=3e-3)
 
 
 class NeuronDescriber(FittedMethod):
-    """Train a describer on scenes of Optotypes.
+    """Train a describer on scenes of Optotypes, or on regions with phrases (``regions``).
 
     Units are drawn, put through the same choice of exemplars as units of networks, and described by what their regions
     show; the units of the encoder's levels are described likewise. Text in the scenes is moved, enlarged and coloured
@@ -53,6 +56,11 @@ class NeuronDescriber(FittedMethod):
     encoder: str = Field("bundled:scene-cnn", description="reference of the frozen classifier that sees the regions")
     levels: tuple[str, ...] = Field(
         ("body.2", "body.8", "body.14"), min_length=1, description="layers of the encoder, the first one first"
+    )
+    regions: str | None = Field(
+        None,
+        description="learn from phrases in place of scenes: a Parquet file of regions in these images, or a folder of "
+        "MILANNOTATIONS, which has its own",
     )
     units: int = Field(1536, ge=8, description="units to draw, beside those of the encoder's levels")
     held_out: float = Field(0.05, gt=0, lt=1, description="share of the units that choose the epochs; published 0.05")
@@ -73,11 +81,13 @@ class NeuronDescriber(FittedMethod):
         return "initial weights"
 
     def fitted(self, fitting: Fitting) -> Artifact:
-        """Train on scenes; the sentence model's checkpoint lies beside the captioner's.
+        """Train on scenes, or on captioned regions; the sentence model's checkpoint lies beside the captioner's.
 
         Raises:
-            InputError: images that are no scenes, or not more of them than ``exemplars``.
+            InputError: images that are no scenes, or not more of them than ``exemplars``; regions that cannot be read.
         """
+        if self.regions is not None:
+            return self.fit_units(self.captioned_units(fitting.data, fitting.progress), fitting)
         return self.fit_units(self.described_units(fitting.data, fitting.rng, fitting.progress), fitting)
 
     def fit_units(self, units: UnitSentences, fitting: Fitting) -> Artifact:
@@ -111,6 +121,14 @@ class NeuronDescriber(FittedMethod):
     def region_encoder(self) -> RegionEncoder:
         """The frozen encoder."""
         return RegionEncoder(load_classifier(self.encoder), self.levels)
+
+    def captioned_units(self, data: ImageSet, progress: Progress | None = None) -> UnitSentences:
+        """Units of ``regions``, with the phrases that they came with."""
+        assert self.regions is not None
+        return captioned_units(
+            Path(self.regions), data, self.region_encoder(), exemplars=self.exemplars, sentences=self.sentences,
+            progress=progress,
+        )  # fmt: skip
 
     def described_units(self, data: ImageSet, rng: Randomness, progress: Progress | None = None) -> UnitSentences:
         """Draw units on scenes, and say what their regions show; those that show nothing are left out."""
