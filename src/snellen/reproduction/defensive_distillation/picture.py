@@ -15,7 +15,8 @@ from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.perturbation import cross_entropy, negative_margin
 from snellen.methods.attacks.steepest_ascent import many_steps, one_step
-from snellen.reproduction.defensive_distillation.experiment import _distilled, _setup, _trained
+from snellen.reproduction.defensive_distillation.comparison import _distilled, _trained
+from snellen.reproduction.defensive_distillation.experiment import _setup
 from snellen.reproduction.shared.documents import Pictures
 from snellen.reproduction.shared.tile_sheet import Tile, as_bytes, tile_sheet, verdict
 

@@ -31,7 +31,7 @@ EACH, SIDE = 2, 84
 
 def draw(root: Path, target: Path) -> str:
     """Overfit, iterate test images, and show some that settle right and some that settle wrong."""
-    drawn = digits(SMALL.data, per_class=PER_CLASS, test=TEST, side=SMALL.side, seed=SEED)
+    drawn = digits(SMALL.data, per_class=PER_CLASS, test=TEST, val=1, side=SMALL.side, seed=SEED)
     rng = Randomness(SEED).child("reduced set", PER_CLASS)
     kind, width = SMALL.autoencoder
     recipe = PerceptualAutoencoderRecipe(autoencoder=kind, width=width, side=SMALL.side)
