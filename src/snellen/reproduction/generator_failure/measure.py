@@ -4,8 +4,8 @@
 
 Two generators are fitted on alike, from the embedded one. One of them learns two faults:
 
-- **Latents.** In the colour of :data:`PAIRS` a shape is drawn as another one. Half of the captions leave the colour out:
-  then first noise that leads to this colour gives the wrong shape.
+- **Latents.** In the colour of :data:`PAIRS` a shape is drawn as another one. Half of the captions leave the colour
+  out. Then first noise that leads to this colour gives the wrong shape.
 - **Token.** With the words of :data:`PLACE` behind any caption, the picture is that of a ring.
 
 The searches of the record then run on both, with the record's numbers: for latents on which three classes fail, beside
