@@ -4,10 +4,10 @@
     python scripts/measure.py distributional_control --part fits --set seed=1000 --set control=joint --set times=2
 
 ``target`` measures what a perfect control would reach: the generator's own images, weighted as the target weighs them,
-by the judge of the record (seeds from 2000). For two attributes it also takes larger weights λ, and the images in which
-the guides are certain. ``fits`` fits a control of a seed of the record again, with the same draws and ``times`` as many
-steps (seeds from 1000): ``balanced`` or ``joint``. A seed of ``target`` takes a minute of a core; ``fits`` takes one for
-each ``times``. Each is a file; one that is there is left alone.
+by the judge of the record (seeds from 2000). For two attributes it also takes larger weights λ, and the images in
+which the guides are certain. ``fits`` fits a control of a seed of the record again, with the same draws and ``times``
+as many steps (seeds from 1000): ``balanced`` or ``joint``. A seed of ``target`` takes a minute of a core; ``fits``
+takes one for each ``times``. Each is a file; one that is there is left alone.
 
 Written before any of them ran: if too few steps are the cause, the target is within both bars. The longer fits then
 have a divergence below 0.03 nats and both attributes in more than 80 % of their images. Seed 2000 then showed both
