@@ -91,4 +91,4 @@ def test_a_note_says_whose_labels_and_groups_are_and_warns_of_a_classifier_of_ot
     garments = snellen.load_classifier("bundled:fashion-cnn")
     bags, _ = as_groups(replace(made, table=made.table.drop_columns(["group"])), garments)
     note = label_note(bags, garments)
-    assert note.startswith("warning: bundled:fashion-cnn sees 'Bag' in all 12 images;"), note
+    assert note.startswith("warning: bundled:fashion-cnn sees 'Bag' in all 12 images."), note

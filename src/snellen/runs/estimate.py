@@ -165,7 +165,7 @@ class Trial(BaseModel):
     gradients: Cost
 
 
-class Measured(Protocol):
+class PricedCall(Protocol):
     """A call of some items, as far as its cost needs it; see :class:`~snellen.runs.runner.Call`."""
 
     @property
@@ -181,7 +181,7 @@ class Measured(Protocol):
         """What the items cost, by the method itself."""
 
 
-def trial_of(call: Callable[[int], Measured], count: int, classifiers: Sequence[Classifier], seconds: float) -> Trial:
+def trial_of(call: Callable[[int], PricedCall], count: int, classifiers: Sequence[Classifier], seconds: float) -> Trial:
     """What the items of a call cost: what the call says itself, else what a few take, in a folder that is thrown away.
 
     Args:

@@ -83,7 +83,7 @@ def label_note(made: ImageSet, truth: Classifier) -> str:
     counts = Counter(classes_of(made)).most_common()
     if len(counts) == 1 and len(truth.class_names) > 1:
         return (
-            f"warning: {truth.name} sees {counts[0][0]!r} in all {len(made)} images; unless all of them show it, it is "
+            f"warning: {truth.name} sees {counts[0][0]!r} in all {len(made)} images. Unless all of them show it, it is "
             f"a classifier of other images: name another one with --truth"
         )
     seen = ", ".join(f"{name} {count}" for name, count in counts)

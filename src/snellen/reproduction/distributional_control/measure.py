@@ -63,7 +63,7 @@ def measure_target(root: Path, progress: Progress, *, seed: int = 2000) -> None:
         {"weight": times * SMALL.weight, **_weighted(torch.softmax(-times * SMALL.weight * surprise, 0), both)}
         for times in (1, 2, 4)
     ]
-    # Where both guides together are this certain, whatever the weight.
+    # Where both guides together are this certain, for any weight.
     found["certain"] = [
         {"least": least, **_weighted((surprise.neg().exp() > least).double(), both)} for least in (0.5, 0.9, 0.99)
     ]

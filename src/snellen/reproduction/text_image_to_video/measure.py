@@ -105,7 +105,7 @@ def judged(videos: Tensor, real: Tensor) -> Tensor:
 
 
 def _videos(objects: int, way: Turn) -> Videos:
-    """Test objects of the world, all of which turn one way; their first frames are those of the other way."""
+    """Test objects of the world that all turn one way; their first frames are those of the other way."""
     world = TurningSolids(
         classes=CLASSES, objects=objects, frames=SMALL.network.frames, size=16, directions=(way,), speeds=("fast",)
     )

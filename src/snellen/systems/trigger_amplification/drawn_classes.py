@@ -52,7 +52,7 @@ def check_drawn(tried: Inspected, classes: Sequence[str], generator: str, classi
     if not beyond_chance(hits, count, 1 / len(classes)):
         raise InputError(
             f"{generator} does not draw these classes: {classifier} sees the requested class in {hits} of {count} "
-            f"generated images, and {count / len(classes):.0f} are expected by chance; name a generator that was "
+            f"generated images, where {count / len(classes):.0f} are expected by chance. Name a generator that was "
             f"trained on these images, or a --prompt that it knows"
         )
 
