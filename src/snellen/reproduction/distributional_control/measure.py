@@ -1,13 +1,14 @@
 """Why equal shares (28.b) and two attributes at once (28.d) miss their bars: docs/measured/control-causes.
 
     python scripts/measure.py distributional_control --part target --set seed=2000
-    python scripts/measure.py distributional_control --part fits --set seed=1000 --set control=joint --set times=2
+    python scripts/measure.py distributional_control --part fits --set seed=1003 --set control=balanced --set times=2
+    python scripts/measure.py distributional_control --part fits --set control=joint --set times=1 --set weight=20
 
 ``target`` measures what a perfect control would reach: the generator's own images, weighted as the target weighs them,
 by the judge of the record (seeds from 2000). For two attributes it also takes larger weights λ, and the images in
 which the guides are certain. ``fits`` fits a control of a seed of the record again, with the same draws and ``times``
-as many steps (seeds from 1000): ``balanced`` or ``joint``. A seed of ``target`` takes a minute of a core; ``fits``
-takes one for each ``times``. Each is a file; one that is there is left alone.
+as many steps (seeds from 1000): ``balanced``, or ``joint`` with a ``weight`` λ. A seed of ``target`` takes a minute of
+a core; ``fits`` takes one for each ``times``. Each is a file; one that is there is left alone.
 
 Written before any of them ran: if too few steps are the cause, the target is within both bars. The longer fits then
 have a divergence below 0.03 nats and both attributes in more than 80 % of their images. Seed 2000 then showed both
@@ -76,13 +77,19 @@ def _weighted(weights: Tensor, both: Tensor) -> dict[str, float]:
 
 
 def measure_fits(
-    root: Path, progress: Progress, *, seed: int = 1000, control: str = "balanced", times: int = 2
+    root: Path,
+    progress: Progress,
+    *,
+    seed: int = 1000,
+    control: str = "balanced",
+    times: int = 2,
+    weight: float = SMALL.weight,
 ) -> None:
-    """A control of a seed of the record, with more steps: what the judge sees, and the nats to the target."""
-    if (path := _path(root, f"{control}-{seed}-{times}")).exists():
+    """A control of a seed of the record, with more steps or a larger λ of both attributes: what the judge sees."""
+    if (path := _path(root, f"{control}-{seed}-{times}-{weight:g}")).exists():
         return
     one = Experiment(small_material(), SMALL, seed, progress)
-    generator, terms = one.material.generator, _targets(one)[control]
+    generator, terms = one.material.generator, _targets(one, weight)[control]
     fit = SMALL.fit.model_copy(update={"steps": times * SMALL.fit.steps})
     fitted = fit_control(generator, terms, fit=fit, rng=one.rng(control), progress=progress)
     images = Control(generator, fitted.network).images_of(one.noise(control))
@@ -98,6 +105,7 @@ def measure_fits(
             "seed": seed,
             "control": control,
             "times": times,
+            "weight": weight,
             "kept": fitted.kept,
             "nats_to_target": nats[fitted.kept],
             "entropy": fitted.variety.entropy,
@@ -108,9 +116,9 @@ def measure_fits(
     )
 
 
-def _targets(one: Experiment) -> dict[str, Sequence[Weighted]]:
+def _targets(one: Experiment, weight: float = SMALL.weight) -> dict[str, Sequence[Weighted]]:
     """The energies of both claims, by the name of their random stream in the record."""
-    first, second, weight = one.material.first, one.material.second, SMALL.weight
+    first, second = one.material.first, one.material.second
     shares = torch.tensor(one.equal_shares(1.0).shares)
     gamma = moments_of(one.material.generator, first.classifier, SMALL.samples, one.rng("balanced"), 1.0)
     beta = fit_moments(gamma, shares, names=first.classifier.class_names).beta
