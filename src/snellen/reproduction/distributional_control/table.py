@@ -31,7 +31,7 @@ def targets_table(root: Path) -> str:
 
 
 def fits_table(root: Path) -> str:
-    """A row for each control that was fitted for longer, beside that of the record."""
+    """A row for each control that was fitted with other numbers, beside that of the record."""
     recorded = {one.seed: one.measured() for one in read_seeds(root / "results", "distributional_control")}
     metrics = {"balanced": ("divergence", "balanced.divergence"), "joint": ("both", "joint.hit")}
     rows = []
@@ -42,11 +42,12 @@ def fits_table(root: Path) -> str:
                 [
                     f"{control}, seed {one['seed']}",
                     f"{before:.4f}",
-                    f"{one[key]:.4f} (× {one['times']})",
+                    f"{one[key]:.4f}",
+                    f"{600 * one['times']:,}" + (f", λ = {one['weight']:g}" if one.get("weight") else ""),
                     f"{one['nats_to_target']:.3f}",
                 ]
             )
-    head = ["control", "600 steps (the record)", "more steps", "nats to the target that are left"]
+    head = ["control", "record, 600 steps", "changed", "steps and λ", "nats to its target that are left"]
     return markdown_table(head, rows)
 
 
