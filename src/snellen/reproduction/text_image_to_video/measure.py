@@ -15,7 +15,7 @@ with opposite ones. Without a caption fewer do.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -118,7 +118,7 @@ def _share(hits: Tensor) -> dict[str, float]:
 
 
 def _draw(
-    target: Path, true: Tensor, made: dict[str, Tensor], captions: dict[str, Sequence[str]], rows: Sequence[int]
+    target: Path, true: Tensor, made: Mapping[str, Tensor], captions: Mapping[str, Sequence[str]], rows: Sequence[int]
 ) -> None:
     """A contact sheet: of one object of each class the true video, and those of both captions."""
     shown = []
