@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 import snellen
 from snellen.core.errors import InputError
 from snellen.systems.distributional_control.method import DistributionalControl
-from snellen.verbs.balanced_groups import equally_many
+from snellen.verbs.balanced_groups import as_groups, equally_many, label_note
 
 FIT = {"steps": 3, "batch_size": 4, "blocks": 2, "hidden": 8, "check_every": 1, "checked": 16, "warm_up": 0.0}
 COLOURS = ("red", "green", "blue")
@@ -81,3 +82,13 @@ def test_a_guide_as_truth_half_of_the_options_and_an_empty_group_are_refused(fit
         snellen.generate(requested(fitted), "classes:?count=1", out=tmp_path / "b", balance="group")
     with pytest.raises(InputError, match="no image of the group 'blue' was generated"):
         equally_many([{"id": "1", "group": "red"}], ["red", "blue"])
+
+
+def test_a_note_says_whose_labels_and_groups_are_and_warns_of_a_classifier_of_other_images(balanced):
+    made = snellen.load_images(balanced.manifest)
+    assert "labels are by bundled:scene-cnn, which guided nothing: " in balanced.notes[-1]
+    assert balanced.notes[-1].endswith("the requested classes are the groups")
+    garments = snellen.load_classifier("bundled:fashion-cnn")
+    bags, _ = as_groups(replace(made, table=made.table.drop_columns(["group"])), garments)
+    note = label_note(bags, garments)
+    assert note.startswith("warning: bundled:fashion-cnn sees 'Bag' in all 12 images."), note

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import math
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +19,7 @@ from snellen.core.errors import InputError
 from snellen.core.formats import FORMATS
 from snellen.core.progress import Silent
 from snellen.core.rehearsal import rehearsal
+from snellen.core.run import Run
 from snellen.runs.measuring import Work, measure_items
 
 #: Seconds after which a plan that is only shown stops measuring, and the share of a budget for the same.
@@ -161,6 +163,44 @@ class Trial(BaseModel):
     seconds: Cost
     queries: Cost
     gradients: Cost
+
+
+class PricedCall(Protocol):
+    """A call of some items, as far as its cost needs it; see :class:`~snellen.runs.runner.Call`."""
+
+    @property
+    def work(self) -> Callable[[Run], Work]:
+        """Loads what measures."""
+
+    @property
+    def shards(self) -> Sequence[range]:
+        """Items that are measured together."""
+
+    @property
+    def trial(self) -> Callable[[], Trial | None] | None:
+        """What the items cost, by the method itself."""
+
+
+def trial_of(call: Callable[[int], PricedCall], count: int, classifiers: Sequence[Classifier], seconds: float) -> Trial:
+    """What the items of a call cost: what the call says itself, else what a few take, in a folder that is thrown away.
+
+    Args:
+        call: the call of so many items.
+        count: items that there are.
+        classifiers: whose passes are counted.
+        seconds: after which no more items are measured.
+    """
+    itself = call(count).trial
+    said = None if itself is None else itself()
+    if said is not None:
+        return said
+    with tempfile.TemporaryDirectory() as scratch:
+
+        def loaded(items: int) -> tuple[Work, Sequence[range]]:
+            few = call(items)
+            return few.work(Run(Path(scratch), {})), few.shards
+
+        return try_out(loaded, count, classifiers, seconds)
 
 
 def try_out(

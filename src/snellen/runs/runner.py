@@ -44,7 +44,7 @@ from snellen.runs.estimate import (
     peak_memory,
     recorded_choice,
     recorded_plan,
-    try_out,
+    trial_of,
 )
 from snellen.runs.gathering import rejected_reasons
 from snellen.runs.measuring import Piece, Work, measure, part_note
@@ -125,6 +125,7 @@ class Call(Generic[Result]):
         twin: makes the work for another thread, where shards may be measured side by side; None: one after the other.
         fits: whether something is fitted, and perhaps kept, before the first item.
         forecast: seconds that this and all items take, measured on a little of each; None: nothing can be measured.
+        trial: what the items cost, where a few of them do not say it; None, or a trial of None: a few are measured.
         costs: lines about what it costs beside time, such as calls of other models, for a plan that is only shown.
         rejected: what its shards could not use; None: what they list under ``rejected``, of all items.
         name: of the images, in messages.
@@ -145,6 +146,7 @@ class Call(Generic[Result]):
     twin: Callable[[], Work] | None = None
     fits: bool = False
     forecast: Callable[[], float] | None = None
+    trial: Callable[[], Trial | None] | None = None
     costs: Callable[[], Sequence[str]] = tuple
     rejected: Callable[[Run], Iterable[Rejections]] | None = None
     name: str = ""
@@ -313,19 +315,8 @@ def _choice(
     recorded = recorded_choice(earlier, seconds, count)
     if recorded is not None:
         return recorded
-    trial = _tried(call, count, classifiers, TRIAL_SHARE * seconds)
+    trial = trial_of(call, count, classifiers, TRIAL_SHARE * seconds)
     return choose(seconds, count, trial.seconds, time.perf_counter() - started, processes)
-
-
-def _tried(call: Callable[[int], Call[Any]], count: int, classifiers: Sequence[Classifier], seconds: float) -> Trial:
-    """What a few items take, in a folder that is thrown away."""
-    with tempfile.TemporaryDirectory() as scratch:
-
-        def loaded(items: int) -> tuple[Work, Sequence[range]]:
-            few = call(items)
-            return few.work(Run(Path(scratch), {})), few.shards
-
-        return try_out(loaded, count, classifiers, seconds)
 
 
 def _estimate(
@@ -353,7 +344,7 @@ def _estimate(
             if where.budget is None and not (folder / made.record).exists():
                 run = Run.open(folder / UNFINISHED, plan)
                 known["done"] = sum(piece.done(folder) for piece in made.pieces(run))
-        trial = _tried(call, count, made.classifiers, TRIAL_SECONDS)
+        trial = trial_of(call, count, made.classifiers, TRIAL_SECONDS)
     except UnsentError as error:
         return Estimate(**known, notes=(f"{error}: what that would cost is not measured",))
     if where.budget is not None:

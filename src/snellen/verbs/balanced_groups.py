@@ -73,6 +73,23 @@ def as_groups(made: ImageSet, truth: Classifier) -> tuple[ImageSet, list[dict[st
     return replace(few, table=table, class_names=truth.class_names), rejected
 
 
+def label_note(made: ImageSet, truth: Classifier) -> str:
+    """Whose the labels and the groups are, and how many images got each label: one label for all is a warning.
+
+    Args:
+        made: the set that was written.
+        truth: labelled it.
+    """
+    counts = Counter(classes_of(made)).most_common()
+    if len(counts) == 1 and len(truth.class_names) > 1:
+        return (
+            f"warning: {truth.name} sees {counts[0][0]!r} in all {len(made)} images. Unless all of them show it, it is "
+            f"a classifier of other images: name another one with --truth"
+        )
+    seen = ", ".join(f"{name} {count}" for name, count in counts)
+    return f"labels are by {truth.name}, which guided nothing: {seen}; the requested classes are the groups"
+
+
 def equally_many(
     rows: Sequence[dict[str, str]], requested: Sequence[str]
 ) -> tuple[list[dict[str, str]], list[dict[str, str]]]:

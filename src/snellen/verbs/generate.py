@@ -28,7 +28,7 @@ from snellen.runs.record import RejectedImage
 from snellen.runs.reopening import Reopening
 from snellen.runs.runner import Call, Running, batches, carried_out
 from snellen.runs.shard import Shard
-from snellen.verbs.balanced_groups import as_groups, check_truth, equally_many
+from snellen.verbs.balanced_groups import as_groups, check_truth, equally_many, label_note
 from snellen.verbs.contact_sheet import choose_examples
 from snellen.verbs.generated_set import WHAT, GeneratedSet
 from snellen.verbs.requests import ImageRequests, ListedRequests, Requests, given_requests
@@ -234,6 +234,9 @@ def generate(
         carried.measure()
     notes = tuple(getattr(method, "notes", tuple)())
     notes = (*notes, *(_missed(carried.result) if hasattr(method, "known_classes") else ()))
+    if labelling is not None and carried.result.manifest.is_file():
+        made = load_manifest(carried.result.manifest, name=requests.name)
+        notes = (*notes, label_note(made, labelling))
     return carried.result.model_copy(update={"notes": notes})
 
 

@@ -9,14 +9,17 @@ from typing import ClassVar, Protocol, Unpack, runtime_checkable
 
 import pyarrow.compute as pc
 
+from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
+from snellen.core.images import ImageSet
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import Run
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
 from snellen.data.references import Labels
+from snellen.runs.estimate import Trial
 from snellen.runs.gathering import write_evidence
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.inputs import inputs_of
@@ -34,6 +37,15 @@ class NamesReferences(Protocol):
 
     def reference_hashes(self) -> Mapping[str, str]:
         """Hash of what each such field names, as it is now: another one makes another plan."""
+        ...
+
+
+@runtime_checkable
+class SaysItsCost(Protocol):
+    """A method that also does what does not grow with the images, such as drawing images of its own."""
+
+    def cost(self, images: ImageSet, classifier: Classifier | None) -> Trial | None:
+        """What it takes for each image and once, measured on a little of both; None: a few images say it."""
         ...
 
 
@@ -164,6 +176,7 @@ def scan(
             images=shown,
             seen=lambda _: range(len(shown)),
             classifiers=() if model is None else (model,),
+            trial=lambda: _trial(work),
             again=work.reopening(),
             rejected=lambda run: _rejections(work, run),
         )
@@ -171,6 +184,14 @@ def scan(
     with carried_out(call, len(inputs.images), out, listener, running) as carried:
         carried.measure()
     return carried.result
+
+
+def _trial(work: Work) -> Trial | None:
+    """What a single method says that it costs; several together are measured on a few images."""
+    methods = [one.method for one in work.settings]
+    if len(methods) == 1 and isinstance(methods[0], SaysItsCost):
+        return methods[0].cost(work.images, work.classifier)
+    return None
 
 
 def needs_classifier(setting: Setting, given: bool) -> None:

@@ -2,10 +2,13 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+import snellen
 from snellen.core.errors import InputError
 from snellen.core.randomness import Randomness
 from snellen.methods.scans.training_set import TrainingSet
@@ -19,8 +22,9 @@ from tests.systems.trigger_amplification.poisoned_quadrants import classifier, d
 SCAN = TriggerAmplification(generator="bundled:fashion-diffusion", count=80, pictures=4)
 
 
-def scanned(monkeypatch, images, model, share, view=None):
-    monkeypatch.setattr(method, "generator_of", lambda reference, device=None: None)
+def scanned(monkeypatch, images, model, share, view=None, takes="classes"):
+    generator = SimpleNamespace(takes=takes, name="toy generator")
+    monkeypatch.setattr(method, "generator_of", lambda reference, device=None: generator)
     monkeypatch.setattr(method, "check_generator", lambda *_, **__: None)
     monkeypatch.setattr(method, "generated_view", lambda *_, **__: drawn(80, share) if view is None else view)
     return SCAN.scan(images, classifier=model, rng=Randomness(0))
@@ -93,17 +97,84 @@ def test_a_view_that_could_not_be_judged_is_named(monkeypatch):
     found = scanned(monkeypatch, images, classifier(), 0.5, few)
     assert "suspicious: class 'one', among its training images:" in found.verdict
     assert "generated images could not be judged" in found.verdict
-    found = scanned(monkeypatch, images.select(np.arange(60)), classifier(), 0.5)
-    assert "the training images could not be judged" in found.verdict
+
+
+def test_nothing_is_generated_for_too_few_training_images(monkeypatch):
+    few = poisoned()[0].select(np.arange(60))
+    monkeypatch.setattr(TriggerAmplification, "_drawn", lambda *_: pytest.fail("images were generated"))
+    found = scanned(monkeypatch, few, classifier(), 0.5)
+    assert found.verdict == (
+        "nothing could be judged: no class has 40 usable training images, so no image was generated"
+    )
+    assert found.statistic is None, "nothing was judged, which is no share of 0"
+    assert len(found.evidence.table) == 60
+
+
+def test_a_generator_of_prompts_that_does_not_know_the_classes_is_refused_after_a_few_images(monkeypatch):
+    images, counts = image_set(*quadrants(800)), []
+    made = drawn(80, 0.0)
+    turned = replace(made, table=made.table.set_column(
+        made.table.column_names.index("label"), "label", made.table["label"].combine_chunks().take(
+            np.random.default_rng(0).permutation(len(made)))))  # fmt: skip
+
+    def view(*_, count, **__):
+        counts.append(count)
+        return turned.select(np.arange(4 * count))
+
+    monkeypatch.setattr(
+        method, "generator_of", lambda reference, device=None: SimpleNamespace(takes="prompts", name="p")
+    )
+    monkeypatch.setattr(method, "check_generator", lambda *_, **__: None)
+    monkeypatch.setattr(method, "generated_view", view)
+    with pytest.raises(
+        InputError, match=r"p does not draw these classes: quadrants sees the requested class in \d+ of 40"
+    ):
+        SCAN.scan(images, classifier=classifier(False), rng=Randomness(0))
+    assert counts == [10], "ten images of each of four classes, and not all of them"
+
+
+def test_a_generator_of_prompts_that_knows_the_classes_is_scanned(monkeypatch):
+    images, _, _ = poisoned()
+    by_class, by_prompt = (scanned(monkeypatch, images, classifier(), 0.5, takes=one) for one in ("classes", "prompts"))
+    assert by_prompt.verdict == by_class.verdict
+    assert by_prompt.figures == by_class.figures
+
+
+def test_a_class_that_is_not_drawn_is_not_judged(monkeypatch):
+    made = drawn(80, 0.0)
+    labels = made.labels.copy()
+    first, second = (np.flatnonzero(labels == one) for one in (1, 2))
+    labels[first], labels[second] = 2, 1  # each shows the other
+    table = made.table.set_column(made.table.column_names.index("label"), "label", pa.array(labels.tolist()))
+    found = scanned(monkeypatch, image_set(*quadrants(800)), classifier(False), 0.0, replace(made, table=table))
+    assert "4 in the training images and 2 in the generated images" in found.verdict
+    assert found.verdict.endswith(
+        "not judged among the generated images: 'two', 'three', which quadrants sees there no more often than by chance"
+    )
+    assert found.figures["share of generated images with the requested class"] == pytest.approx(0.5, abs=0.02)
+    skipped = {row["label"] for row in found.evidence.table.to_pylist() if row["status"] == "skipped"}
+    assert skipped == {1, 2}
+
+
+def test_a_plan_says_that_generated_images_come_once(fashion):
+    model, images = fashion
+    scan = TriggerAmplification(generator="bundled:fashion-diffusion", count=40, steps=2, guidance=1)
+    for method_of_scan in (scan, TrainingSet(generator="bundled:fashion-diffusion")):
+        few, more = (snellen.plan(snellen.scan, model, images.limit(count), method_of_scan) for count in (100, 400))
+        count = 40 if method_of_scan is scan else 100
+        assert (few.queries, more.queries) == (100 + 10 * count, 400 + 10 * count)
+    own = scan.cost(images, model).seconds
+    assert own.once > 100 * own.each, "drawing 400 images takes longer than reading a hundred"
+    assert TrainingSet().cost(images, model) is None
+
+
+@pytest.fixture(scope="module")
+def fashion():
+    return snellen.load_classifier("bundled:fashion-cnn"), snellen.load_images("bundled:fashion-mnist").limit(400)
 
 
 def test_what_is_missing_is_no_number(monkeypatch):
     images, _, _ = poisoned()
-    few = drawn(80, 0.5).select(np.arange(30))
-    found = scanned(monkeypatch, images.select(np.arange(60)), classifier(), 0.5, few)
-    assert found.verdict.startswith("nothing could be judged")
-    assert found.statistic is None, "nothing was judged, which is no share of 0"
-    assert "auroc among training images" not in found.figures
     made = drawn(80, 0.5)
     alone = made.select(np.flatnonzero(made.labels == 0))
     found = scanned(monkeypatch, images, classifier(), 0.5, alone)

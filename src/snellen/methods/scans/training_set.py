@@ -29,6 +29,7 @@ from snellen.core.randomness import Randomness
 from snellen.data.loading import prepared_batches
 from snellen.metrics.inspection.poisoned_classes import FEWEST, OUTLIER, PoisonedClass, poisoned_classes, reported
 from snellen.models.classifiers.pooled_features import pooled_features
+from snellen.runs.estimate import Trial
 
 #: What progress calls it.
 TASK = "reading features"
@@ -79,6 +80,10 @@ class _OfBothViews(Scanner, Protocol):
         """Hashes of the generator's weights."""
         ...
 
+    def cost(self, images: ImageSet, classifier: Classifier | None) -> Trial | None:
+        """What it takes for each image and once."""
+        ...
+
 
 class TrainingSet(Method):
     """Look for poison in the images that a classifier was trained on, class by class.
@@ -122,6 +127,10 @@ class TrainingSet(Method):
     def reference_hashes(self) -> dict[str, str]:
         """Hashes of the generator's weights, which distinguish another scan from this one; none without one."""
         return {} if self.generator is None else dict(self._of_both_views().reference_hashes())
+
+    def cost(self, images: ImageSet, classifier: Classifier | None) -> Trial | None:
+        """What it takes for each image and once; None without a generator: a few images say it."""
+        return None if self.generator is None else self._of_both_views().cost(images, classifier)
 
     def _of_both_views(self) -> _OfBothViews:
         """The method of both views, with the numbers of this one."""

@@ -6,6 +6,7 @@ clearly in what a poisoned diffusion model draws. The detector is that of ``snel
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -30,6 +31,9 @@ from snellen.methods.generation.made_images import generator_of, identities_of
 from snellen.methods.scans.training_set import Inspected, TrainingSet
 from snellen.metrics.auroc import auroc
 from snellen.metrics.inspection.poisoned_classes import FEWEST, OUTLIER
+from snellen.models.diffusion.generator import Generator
+from snellen.runs.estimate import Cost, Trial
+from snellen.systems.trigger_amplification.drawn_classes import check_drawn, tried_of_each, without_undrawn
 from snellen.systems.trigger_amplification.views import SuspectClass, check_generator, generated_view, suspect_class
 
 #: How the missing generator is named.
@@ -108,35 +112,38 @@ class TriggerAmplification(Method):
             signature in that view, and the reason is "suspect" where the probe of a reported class names it. The
             statistic is the largest share of named generated images of a reported class; 0 where none is reported, and
             None where no class could be judged. A class is reported if one view reports it, at half of ``alpha``.
+            Where no class has enough training images, nothing is generated.
 
         Raises:
-            InputError: no classifier, generator or labels; a generator without these classes, or without these steps.
+            InputError: no classifier, generator or labels; a generator without these classes, or without these steps;
+                a generator of prompts in whose images the classifier does not see the requested classes.
         """
         reason = self.missing(classifier, images)
         if classifier is None or reason is not None or self.generator is None:
             raise InputError(f"{self.name} {reason or 'needs a classifier: name it before the images'}")
-        # Two views are two chances to report a class; each gets half of the rate (Bonferroni).
-        detector = TrainingSet(alpha=self.alpha / 2, outlier=self.outlier, batch_size=self.batch_size)
+        detector, generator = self._detector(), self._generator(classifier)
         shown, names = align_labels(images, classifier.class_names), classifier.class_names
-        where = None if classifier.device.type == "cpu" else str(classifier.device)
-        generator = generator_of(self.generator, where)
         check_generator(generator, _present(shown.known_labels, names), steps=self.steps)
         training = detector.inspect(shown, classifier, rng=rng, progress=progress)
         if not training.ids:
             return Scanned(_lost(self.name, classifier, training), None, "no image could be used")
-        made = generated_view(
-            generator,
-            _present(training.labels, names),
-            count=self.count,
-            steps=self.steps,
-            guidance=self.guidance,
-            prompt=self.prompt,
-            rng=rng.child(self.name),
-            batch_size=self.batch_size,
-            progress=progress,
-        )
-        made = align_labels(made, classifier.class_names)
-        generated = detector.inspect(made, classifier, rng=rng.child("generated"), progress=progress)
+        if not training.classes:
+            rows = self._rows(training, [], "training", classifier)
+            return Scanned(
+                Evidence.merge([rows, _lost(self.name, classifier, training)]),
+                None,
+                f"nothing could be judged: no class has {FEWEST} usable training images, so no image was generated",
+            )
+        wanted = _present(training.labels, names)
+        if generator.takes == "prompts":
+            tried = self._drawn(generator, wanted, tried_of_each(len(wanted)), rng, progress)
+            tried = align_labels(tried, names)
+            check_drawn(
+                detector.inspect(tried, classifier, rng=rng.child("tried")), names, generator.name, classifier.name
+            )
+        made = align_labels(self._drawn(generator, wanted, self.count, rng, progress), names)
+        everything = detector.inspect(made, classifier, rng=rng.child("generated"), progress=progress)
+        generated, undrawn = without_undrawn(everything, names)
         first, second = detector.reported(training.classes), detector.reported(generated.classes)
         found = [
             suspect_class(one, training, generated, in_training=one in first, in_generated=one in second)
@@ -150,6 +157,9 @@ class TriggerAmplification(Method):
         }
         for one in found:
             figures |= one.figures(names[one.label])
+        figures["share of generated images with the requested class"] = (
+            float((generated.labels == generated.predictions).mean()) if generated.ids else None
+        )
         parts = [
             self._rows(training, found, "training", classifier),
             self._rows(generated, found, "generated", classifier),
@@ -157,28 +167,77 @@ class TriggerAmplification(Method):
         figures |= _auroc(training, shown)
         return Scanned(
             evidence=Evidence.merge([*parts, _lost(self.name, classifier, training, generated)]),
-            statistic=_statistic(found, training, generated),
-            verdict=self._verdict(found, training, generated, names),
+            statistic=_statistic(found),
+            verdict=self._verdict(found, training, generated, names) + _unjudged(everything, undrawn, classifier),
             figures=figures,
             pictures=self._shown(found, training, generated, shown, made, classifier),
+        )
+
+    def cost(self, images: ImageSet, classifier: Classifier | None) -> Trial | None:
+        """What a scan takes once, for the images that it draws, and for each training image.
+
+        It draws one image of each class with one and with three steps, and reads them. A larger batch may take less.
+
+        Raises:
+            InputError: as :meth:`scan`.
+        """
+        reason = self.missing(classifier, images)
+        if classifier is None or reason is not None:
+            return None
+        generator, names = self._generator(classifier), classifier.class_names
+        wanted = _present(align_labels(images, names).known_labels, names)
+        check_generator(generator, wanted, steps=self.steps)
+
+        def taken(steps: int) -> tuple[float, ImageSet]:
+            few, started = self.model_copy(update={"steps": steps}), time.perf_counter()
+            made = few._drawn(generator, wanted, 1, Randomness(0), None)
+            return time.perf_counter() - started, made
+
+        taken(1)  # warms up
+        (one, made), (more, _) = taken(1), taken(min(3, self.steps))
+        step = max(more - one, 0.0) / max(min(3, self.steps) - 1, 1)
+        started = time.perf_counter()
+        self._detector().inspect(align_labels(made, names), classifier, rng=Randomness(0))
+        read = (time.perf_counter() - started) / len(made)
+        drawn = self.count * len(wanted)
+        seconds = drawn * ((one + (self.steps - 1) * step) / len(made) + read)
+        return Trial(
+            seconds=Cost(once=seconds, each=read), queries=Cost(once=drawn, each=1), gradients=Cost(once=0, each=0)
+        )
+
+    def _detector(self) -> TrainingSet:
+        # Two views are two chances to report a class; each gets half of the rate (Bonferroni).
+        return TrainingSet(alpha=self.alpha / 2, outlier=self.outlier, batch_size=self.batch_size)
+
+    def _generator(self, classifier: Classifier) -> Generator:
+        assert self.generator is not None
+        return generator_of(self.generator, None if classifier.device.type == "cpu" else str(classifier.device))
+
+    def _drawn(
+        self, generator: Generator, wanted: Sequence[str], count: int, rng: Randomness, progress: Progress | None
+    ) -> ImageSet:
+        """So many images of each class; fewer are the first of more."""
+        return generated_view(
+            generator,
+            wanted,
+            count=count,
+            steps=self.steps,
+            guidance=self.guidance,
+            prompt=self.prompt,
+            rng=rng.child(self.name),
+            batch_size=self.batch_size,
+            progress=progress,
         )
 
     def _verdict(
         self, found: Sequence[SuspectClass], training: Inspected, generated: Inspected, names: Sequence[str]
     ) -> str:
-        if not training.classes and not generated.classes:
-            return f"nothing could be judged: no class has {FEWEST} images"
         views = {"training images": training, "generated images": generated}
-        unjudged = "".join(
-            f"; the {name} could not be judged: no class has {FEWEST} usable ones"
-            for name, view in views.items()
-            if not view.classes
-        )
         if not found:
             judged = " and ".join(f"{len(view.classes)} in the {name}" for name, view in views.items() if view.classes)
             free = "which does not show that they are free of poison"
-            return f"no class is suspicious among {judged}, {free}{unjudged}"
-        return "; ".join(_sentence(one, names) for one in found) + unjudged
+            return f"no class is suspicious among {judged}, {free}"
+        return "; ".join(_sentence(one, names) for one in found)
 
     def _rows(self, seen: Inspected, found: Sequence[SuspectClass], view: str, classifier: Classifier) -> Evidence:
         count = len(seen.ids)
@@ -202,7 +261,11 @@ class TriggerAmplification(Method):
             value=[None if np.isnan(score) else score for score in scores.tolist()],
             status=["skipped" if np.isnan(score) else "ok" for score in scores],
             reason=[
-                "suspect" if hit else f"no label, or a class of fewer than {FEWEST} images" if np.isnan(score) else None
+                "suspect"
+                if hit
+                else f"no label, or a class of fewer than {FEWEST} images or that is not drawn"
+                if np.isnan(score)
+                else None
                 for score, hit in zip(scores, named, strict=True)
             ],
             extra={"view": pa.array([view] * count, pa.string())},
@@ -241,6 +304,20 @@ class TriggerAmplification(Method):
         return rows
 
 
+def _unjudged(generated: Inspected, undrawn: Sequence[int], classifier: Classifier) -> str:
+    """What could not be judged among the generated images, for the end of a verdict."""
+    if not generated.classes:
+        return f"; the generated images could not be judged: no class has {FEWEST} usable ones"
+    if not undrawn:
+        return ""
+    names = ", ".join(repr(classifier.class_names[label]) for label in undrawn[:3])
+    others = f" and {len(undrawn) - 3} more" if len(undrawn) > 3 else ""
+    return (
+        f"; not judged among the generated images: {names}{others}, which {classifier.name} sees there no more often "
+        f"than by chance"
+    )
+
+
 def _picture(images: ImageSet, row: int, classifier: Classifier) -> Tensor:
     return to_unit(classifier.preparation.pixels(images.read(row))).cpu()
 
@@ -270,10 +347,8 @@ def _present(labels: NDArray[np.int64], names: Sequence[str]) -> list[str]:
     return [names[one] for one in sorted(set(labels[labels >= 0].tolist()))]
 
 
-def _statistic(found: Sequence[SuspectClass], training: Inspected, generated: Inspected) -> float | None:
-    """Missing is no zero: where no class was judged, and where no generated image of a reported class is usable."""
-    if not training.classes and not generated.classes:
-        return None
+def _statistic(found: Sequence[SuspectClass]) -> float | None:
+    """Missing is no zero: where no generated image of a reported class is usable."""
     shares = [one.drawn for one in found if one.drawn is not None]
     return max(shares, default=None if found else 0.0)
 
