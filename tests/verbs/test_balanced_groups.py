@@ -86,7 +86,10 @@ def test_a_guide_as_truth_half_of_the_options_and_an_empty_group_are_refused(fit
 
 def test_a_note_says_whose_labels_and_groups_are_and_warns_of_a_classifier_of_other_images(balanced):
     made = snellen.load_images(balanced.manifest)
-    assert "labels are by bundled:scene-cnn, which guided nothing: " in balanced.notes[-1]
+    assert (
+        "labels here are by bundled:scene-cnn, which guided nothing, and only the draws are by the guide: "
+        in balanced.notes[-1]
+    )
     assert balanced.notes[-1].endswith("the requested classes are the groups")
     garments = snellen.load_classifier("bundled:fashion-cnn")
     bags, _ = as_groups(replace(made, table=made.table.drop_columns(["group"])), garments)

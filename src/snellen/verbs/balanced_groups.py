@@ -87,7 +87,10 @@ def label_note(made: ImageSet, truth: Classifier) -> str:
             f"a classifier of other images: name another one with --truth"
         )
     seen = ", ".join(f"{name} {count}" for name, count in counts)
-    return f"labels are by {truth.name}, which guided nothing: {seen}; the requested classes are the groups"
+    return (
+        f"labels here are by {truth.name}, which guided nothing, and only the draws are by the guide: {seen}; the "
+        f"requested classes are the groups"
+    )
 
 
 def equally_many(
