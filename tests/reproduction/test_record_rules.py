@@ -29,6 +29,16 @@ def test_a_small_run_does_not_replace_a_full_one_of_the_same_claims(coin, result
     assert (results / "coin.json").read_bytes() == before
 
 
+def test_a_new_claim_at_small_scale_does_not_open_the_full_record_to_a_small_run(coin, results):
+    reproduce(coin.load(), scale="full", record_in=results)
+    before = (results / "coin.json").read_bytes()
+    text = coin.claims.read_text()
+    coin.claims.write_text(text + text[text.rindex("[[claims]]") :].replace("99.b", "99.c").replace("0.9", "0.8"))
+    with pytest.raises(InputError, match="at full scale"):
+        reproduce(coin.load(), scale="small", record_in=results)
+    assert (results / "coin.json").read_bytes() == before
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"claims_hash": "x"}'])
 def test_a_file_in_the_place_of_the_record_is_named_before_anything_runs(coin, results, content):
     results.mkdir()

@@ -9,14 +9,18 @@ from torch import nn
 import snellen
 from snellen.core import index
 from snellen.core.classifier import Classifier
+from snellen.methods.attacks.fgsm import FGSM
 from snellen.methods.attacks.pgd import PGD
 from snellen.methods.attacks.square import Square
 from snellen.methods.attacks.transfer import Transfer
 from snellen.methods.explanations.grad_cam import GradCAM
 from snellen.methods.explanations.rise import RISE
 from snellen.methods.smoothing.smoothing import Smoothing
+from snellen.runs.engines.lanes import lanes_for
+from snellen.runs.settings import named_settings
 from snellen.runs.where import Where
 from snellen.verbs.attack_shards import Work
+from snellen.verbs.certify import Work as Certifying
 
 CALLS = {
     "attack": (snellen.attack, [PGD(epsilon=0.05, steps=3), Square(epsilon=0.05, queries=20)]),
@@ -61,6 +65,11 @@ def module():
     """A module in memory, which no worker could load."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 10)).eval()
+
+
+def attack_work(images):
+    classifier = snellen.load_classifier("bundled:fashion-cnn")
+    return Work(classifier, images, named_settings(PGD(steps=1), "attacks"), None, 0, 0, False)
 
 
 def contents(folder):
@@ -108,6 +117,73 @@ def test_a_function_stays_in_the_calling_thread(images, two_cores, measuring):
     function = Classifier(lambda given: given.mean((2, 3)) @ torch.ones(3, 10), class_names=images.class_names)
     snellen.attack(function, images, Square(queries=2), batch_size=3)
     assert measuring == {threading.current_thread().name}
+
+
+class Drawing(nn.Module):
+    """A network that draws from torch's own generator."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(3, 10)
+
+    def forward(self, images):
+        pooled = images.mean((2, 3))
+        return self.last(pooled + 0.1 * torch.randn_like(pooled))
+
+
+def test_a_network_that_draws_at_random_stays_in_the_calling_thread(images, two_cores, measuring):
+    torch.manual_seed(0)
+    classifier = snellen.load_classifier(Drawing(), class_names=images.class_names, size=28)
+
+    def attacked():
+        torch.manual_seed(1)
+        return snellen.attack(classifier, images, PGD(steps=2), batch_size=2).evidence
+
+    assert attacked().table.equals(attacked().table)
+    assert measuring == {threading.current_thread().name}
+
+
+def test_a_choice_of_threads_leaves_the_generator_of_torch_as_it_is(images, two_cores):
+    work = attack_work(images)
+    before = torch.get_rng_state()
+    assert lanes_for([work.classifier], work.twin, [4, 4, 4], None).lanes == 2
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_threads_are_no_more_than_memory_allows_for_the_chunks_of_a_method(images, two_cores, monkeypatch):
+    classifier = snellen.load_classifier("bundled:fashion-cnn")
+    few, many = (
+        Certifying(classifier, images, named_settings(Smoothing(sigma=0.1, chunk=chunk), "certificates"), 0, 0)
+        for chunk in (2, 4000)
+    )
+    monkeypatch.setattr("snellen.runs.engines.choosing.usable_memory", lambda: 2**28)
+    assert lanes_for([classifier], few.twin, [2, 2], None).lanes == 2
+    assert lanes_for([classifier], many.twin, [2, 2], None) is None
+
+
+def test_settings_of_the_calling_thread_keep_the_work_in_it(images, two_cores):
+    work = attack_work(images)
+    with torch.inference_mode():
+        assert lanes_for([work.classifier], work.twin, [4, 4], None) is None
+    with torch.device("meta"):
+        assert lanes_for([work.classifier], work.twin, [4, 4], None) is None
+
+
+def test_one_process_is_this_one(module, images, two_cores, measuring):
+    classifier = snellen.load_classifier(module, class_names=images.class_names, size=28)
+    snellen.attack(classifier, images, PGD(steps=1), batch_size=4, processes=1)
+    assert measuring == {threading.current_thread().name}
+
+
+class Sent(FGSM):
+    """A method that the package does not know."""
+
+    name = "sent"
+
+
+def test_a_method_of_ones_own_stays_in_the_calling_thread():
+    assert FGSM().concurrent
+    assert not Sent().concurrent
 
 
 def test_an_interrupted_call_goes_on_to_the_same_bytes(images, two_cores, measuring, tmp_path):

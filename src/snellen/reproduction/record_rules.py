@@ -35,7 +35,7 @@ def check_recordable(
     before = read_record(target) if target.is_file() else None
     if before is not None:
         _check_amendments(system, before, target)
-        if before.scale == "full" and scale != "full" and before.claims_hash == system.claims_hash:
+        if before.scale == "full" and scale != "full" and before.plan_hash in system.plans("full"):
             raise InputError(
                 f"{target} holds the result of these claims at full scale, which one at scale {scale} would replace; "
                 f"move {target} to another folder first, or run at full scale"

@@ -14,7 +14,7 @@ from snellen.core.images import ImageSet
 from snellen.runs.reopening import Reopening
 from snellen.runs.settings import Setting, settings_again, settings_record
 
-_LOADED = ("classifier", "images", "settings", "reading")
+_LOADED = ("classifier", "images", "settings", "reading", "shared")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,7 @@ class MethodWork:
         images: the set, labels in the classes of the model.
         settings: the methods.
         reading: held while images are read: a set of one's own may not be made for several threads.
+        shared: what is made once for all threads, under the same lock.
     """
 
     area: ClassVar[str]
@@ -34,6 +35,12 @@ class MethodWork:
     images: ImageSet
     settings: Sequence[Setting]
     reading: AbstractContextManager[Any] = field(default_factory=Lock, kw_only=True)
+    shared: dict[str, Any] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def at_once(self) -> int:
+        """Images of one pass, where a method has a chunk of its own."""
+        return max((int(getattr(setting.method, "chunk", 0)) for setting in self.settings), default=0)
 
     def twin(self) -> Self:
         """The same work for another thread of this process.

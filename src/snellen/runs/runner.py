@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypedDict, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypedDict, TypeVar
 
 from snellen.core import package
 from snellen.core.budget import seconds_of
@@ -33,6 +33,7 @@ from snellen.data.rejections import check_rejected
 from snellen.models.remote.sent_log import sent_log
 from snellen.runs.ahead import ahead
 from snellen.runs.engines.engine import Engine
+from snellen.runs.engines.lanes import Twin
 from snellen.runs.estimate import (
     TRIAL_SECONDS,
     TRIAL_SHARE,
@@ -54,6 +55,10 @@ from snellen.runs.unfinished import UNFINISHED, any_shard, check_free, check_rec
 from snellen.runs.where import Where
 
 Result = TypeVar("Result", bound=RunResult)
+
+
+class LaneWork(Work, Twin, Protocol):
+    """Work of one of several threads."""
 
 
 class Running(TypedDict, total=False):
@@ -143,7 +148,7 @@ class Call(Generic[Result]):
     seen: Callable[[range], range] | None = None
     classifiers: Sequence[Classifier] = ()
     again: Reopening | None = None
-    twin: Callable[[], Work] | None = None
+    twin: Callable[[], LaneWork] | None = None
     fits: bool = False
     forecast: Callable[[], float] | None = None
     trial: Callable[[], Trial | None] | None = None
@@ -242,7 +247,7 @@ def carried_out(
             raise Planned(_estimate(call, made, count, folder if out is not None else None, where, crew.lanes))
         if where.budget is not None:
             try:
-                choice = _choice(where, call, count, made.classifiers, earlier, started, crew.processes)
+                choice = _choice(where, call, count, made.classifiers, earlier, started, crew.at_once)
             finally:
                 if choice is None and sent.lines:  # what was sent is always recorded
                     folder.mkdir(parents=True, exist_ok=True)

@@ -41,12 +41,12 @@ class Where:
         """Who measures."""
         gpu = any(classifier.device.type == "cuda" for classifier in call.classifiers)
         threads = threads if self.threads is None else self.threads
-        if call.twin is not None and (self.engine, self.processes, self.address, self.part) == (None,) * 4:
+        if call.twin is not None and (self.engine, self.processes, self.address, self.part) == (None, None, None, None):
             beside = lanes_for(call.classifiers, call.twin, [*map(len, call.shards)], threads)
             if beside is not None:
                 return beside
         chosen = choose_engine(
-            self.engine or ("in_process" if self.processes is None else "local"),
+            self.engine or ("in_process" if self.processes in (None, 1) else "local"),
             processes=self.processes,
             threads=threads,
             address=self.address,

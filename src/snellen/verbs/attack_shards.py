@@ -63,11 +63,16 @@ class Work(MethodWork):
         """Each image's independent unit, or None."""
         return self.images.column("unit_id")
 
-    @cached_property
+    @property
     def starts(self) -> list[Tensor | None]:
-        """For each setting, the image that a targeted search by decisions alone begins with; runs the model."""
+        """For each setting, the image that a targeted search by decisions alone begins with; runs the model once."""
         with self.reading:
-            return [start_of(setting.method, self.classifier, self.images, self.goal) for setting in self.settings]
+            if "starts" not in self.shared:
+                self.shared["starts"] = [
+                    start_of(setting.method, self.classifier, self.images, self.goal) for setting in self.settings
+                ]
+            found: list[Tensor | None] = self.shared["starts"]
+            return found
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import torch
 
@@ -15,6 +16,14 @@ from snellen.core.errors import ModelError, UnsupportedError
 from snellen.core.shared_copy import is_tied, queried_by
 from snellen.runs.engines.choosing import Chosen, Load, choose_lanes
 from snellen.runs.engines.pass_cost import pass_cost
+
+
+class Twin(Protocol):
+    """Work of another thread."""
+
+    @property
+    def at_once(self) -> int:
+        """Images of one pass, where they are more than those of a batch."""
 
 
 def fits_lanes(classifier: Classifier) -> bool:
@@ -33,7 +42,7 @@ def fits_lanes(classifier: Classifier) -> bool:
 
 
 def lanes_for(
-    classifiers: Sequence[Classifier], twin: Callable[[], object], shards: Sequence[int], threads: int | None
+    classifiers: Sequence[Classifier], twin: Callable[[], Twin], shards: Sequence[int], threads: int | None
 ) -> Chosen | None:
     """How many threads measure a call side by side where nobody named an engine; None where only one can.
 
@@ -47,11 +56,22 @@ def lanes_for(
     """
     if torch.get_num_threads() < 2 or len(shards) < 2 or not all(map(fits_lanes, classifiers)):
         return None
+    # Settings of the calling thread that others would not have.
+    if torch.is_inference_mode_enabled() or torch.get_default_device().type != "cpu":
+        return None
+    before = torch.get_rng_state()
     try:
-        twin()
-        costs = [pass_cost(classifier.twin()) for classifier in classifiers if classifier.differentiable]
+        at_once = max(*shards, twin().at_once)
+        costs = [pass_cost(classifier.twin()) for classifier in classifiers]
+        drawn = not torch.equal(before, torch.get_rng_state())
     except (UnsupportedError, ModelError):
         return None
-    load = Load(math.inf, len(shards), max(shards) * sum(cost.kept for cost in costs))
+    finally:
+        torch.set_rng_state(before)
+    # All threads draw from one generator of torch, in an order that no seed sets. Without gradients nobody knows what a
+    # pass holds.
+    if drawn or not all(cost.kept for cost in costs):
+        return None
+    load = Load(math.inf, len(shards), at_once * sum(cost.kept for cost in costs))
     chosen = choose_lanes(load, threads=threads, why="nobody named an engine")
     return chosen if chosen.lanes > 1 else None
