@@ -129,7 +129,11 @@ class RunResult(BaseModel):
         return tuple(self.folder / file for file in self.files if file.endswith(ending)) if self.folder else ()
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.note or self._verdict()})"
+        # What was assumed of a model in memory, such as the order of its classes, changes every figure.
+        assumed = (self.plan.get("model") or {}).get("notes", ())
+        return "\n".join(
+            [f"{type(self).__name__}({self.note or self._verdict()})", *(f"note: {one}" for one in assumed)]
+        )
 
     __str__ = __repr__
 
