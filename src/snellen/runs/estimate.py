@@ -188,7 +188,7 @@ def trial_of(call: Callable[[int], PricedCall], count: int, classifiers: Sequenc
         call: the call of so many items.
         count: items that there are.
         classifiers: whose passes are counted.
-        seconds: after which no more items are measured.
+        seconds: after which no more items are measured. A call that says its cost bounds what it tries itself.
     """
     itself = call(count).trial
     said = None if itself is None else itself()

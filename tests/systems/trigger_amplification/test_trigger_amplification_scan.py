@@ -140,20 +140,38 @@ def test_a_generator_of_prompts_that_knows_the_classes_is_scanned(monkeypatch):
     assert by_prompt.figures == by_class.figures
 
 
-def test_a_class_that_is_not_drawn_is_not_judged(monkeypatch):
+def two_classes_show_each_other():
     made = drawn(80, 0.0)
     labels = made.labels.copy()
     first, second = (np.flatnonzero(labels == one) for one in (1, 2))
-    labels[first], labels[second] = 2, 1  # each shows the other
+    labels[first], labels[second] = 2, 1
     table = made.table.set_column(made.table.column_names.index("label"), "label", pa.array(labels.tolist()))
-    found = scanned(monkeypatch, image_set(*quadrants(800)), classifier(False), 0.0, replace(made, table=table))
+    return replace(made, table=table)
+
+
+def test_a_class_that_a_generator_of_prompts_does_not_draw_is_not_judged(monkeypatch):
+    images, made = image_set(*quadrants(800)), two_classes_show_each_other()
+    found = scanned(monkeypatch, images, classifier(False), 0.0, made, takes="prompts")
     assert "4 in the training images and 2 in the generated images" in found.verdict
     assert found.verdict.endswith(
-        "not judged among the generated images: 'two', 'three', which quadrants sees there no more often than by chance"
+        "not judged among the generated images: 'two', 'three', which quadrants sees there no more often than in "
+        "images of the other classes"
     )
     assert found.figures["share of generated images with the requested class"] == pytest.approx(0.5, abs=0.02)
     skipped = {row["label"] for row in found.evidence.table.to_pylist() if row["status"] == "skipped"}
     assert skipped == {1, 2}
+
+
+def test_a_class_of_a_class_conditional_generator_is_judged_even_if_it_shows_another(monkeypatch):
+    found = scanned(
+        monkeypatch, image_set(*quadrants(800)), classifier(False), 0.0, two_classes_show_each_other(), takes="classes"
+    )
+    assert "4 in the generated images" in found.verdict
+    assert found.verdict.endswith(
+        "; view the generated images of 'two', 'three', which quadrants sees there no more often than in images of the "
+        "other classes: they may show another class, as poison does, or be badly drawn"
+    )
+    assert not any(row["status"] == "skipped" for row in found.evidence.table.to_pylist())
 
 
 def test_a_plan_says_that_generated_images_come_once(fashion):
@@ -166,6 +184,32 @@ def test_a_plan_says_that_generated_images_come_once(fashion):
     own = scan.cost(images, model).seconds
     assert own.once > 100 * own.each, "drawing 400 images takes longer than reading a hundred"
     assert TrainingSet().cost(images, model) is None
+
+
+@pytest.mark.parametrize(("takes", "tried"), [("classes", 0), ("prompts", 40)])
+def test_a_plan_draws_few_classes_and_counts_what_a_generator_of_prompts_is_tried_with(
+    fashion, monkeypatch, takes, tried
+):
+    """The clock goes on by a second for each step of an image; reading takes none."""
+    clock, requested = [0.0], []
+    generator = load_generator("bundled:fashion-diffusion")
+
+    def view(_, class_names, *, count, steps, **how):
+        requested.append(len(class_names) * count)
+        clock[0] += steps * len(class_names) * count
+        return generated_view(generator, class_names, count=count, steps=1, **how)
+
+    stand_in = SimpleNamespace(takes=takes, name="toy generator")
+    monkeypatch.setattr(method, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr(method, "generator_of", lambda reference, device=None: stand_in)
+    monkeypatch.setattr(method, "check_generator", lambda *_, **__: None)
+    monkeypatch.setattr(method, "generated_view", view)
+    model, images = fashion
+    scan = TriggerAmplification(generator="bundled:fashion-diffusion", count=40, steps=5, guidance=1)
+    told = scan.cost(images, model)
+    assert requested == [8, 8, 8], "one image of each of eight classes of ten"
+    assert told.seconds.once == pytest.approx(5 * (10 * 40 + tried))
+    assert told.queries.once == 10 * 40 + tried
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,12 @@ from snellen.metrics.auroc import auroc
 from snellen.metrics.inspection.poisoned_classes import FEWEST, OUTLIER
 from snellen.models.diffusion.generator import Generator
 from snellen.runs.estimate import Cost, Trial
-from snellen.systems.trigger_amplification.drawn_classes import check_drawn, tried_of_each, without_undrawn
+from snellen.systems.trigger_amplification.drawn_classes import (
+    check_drawn,
+    tried_of_each,
+    undrawn_classes,
+    without_classes,
+)
 from snellen.systems.trigger_amplification.views import SuspectClass, check_generator, generated_view, suspect_class
 
 #: How the missing generator is named.
@@ -41,6 +46,9 @@ HOW = (
     "needs a generator that was trained on these images (--generator diffusers:FOLDER). Without one, use: snellen scan "
     "training-set MODEL DATA"
 )
+
+#: Classes that are drawn to say what a scan takes, at most.
+TIMED = 8
 
 #: The column ``view`` of the rows.
 VIEWS = ("training", "generated")
@@ -138,12 +146,13 @@ class TriggerAmplification(Method):
         if generator.takes == "prompts":
             tried = self._drawn(generator, wanted, tried_of_each(len(wanted)), rng, progress)
             tried = align_labels(tried, names)
-            check_drawn(
-                detector.inspect(tried, classifier, rng=rng.child("tried")), names, generator.name, classifier.name
-            )
+            check_drawn(detector.inspect(tried, classifier, rng=rng.child("tried")), generator.name, classifier.name)
         made = align_labels(self._drawn(generator, wanted, self.count, rng, progress), names)
         everything = detector.inspect(made, classifier, rng=rng.child("generated"), progress=progress)
-        generated, undrawn = without_undrawn(everything, names)
+        undrawn = undrawn_classes(everything)
+        # A generator of classes knows them. Where one shows another class, that may be the poison that is searched.
+        left_out = generator.takes == "prompts"
+        generated = without_classes(everything, undrawn) if left_out else everything
         first, second = detector.reported(training.classes), detector.reported(generated.classes)
         found = [
             suspect_class(one, training, generated, in_training=one in first, in_generated=one in second)
@@ -168,7 +177,8 @@ class TriggerAmplification(Method):
         return Scanned(
             evidence=Evidence.merge([*parts, _lost(self.name, classifier, training, generated)]),
             statistic=_statistic(found),
-            verdict=self._verdict(found, training, generated, names) + _unjudged(everything, undrawn, classifier),
+            verdict=self._verdict(found, training, generated, names)
+            + _doubted(everything, undrawn, classifier, left_out=left_out),
             figures=figures,
             pictures=self._shown(found, training, generated, shown, made, classifier),
         )
@@ -176,7 +186,8 @@ class TriggerAmplification(Method):
     def cost(self, images: ImageSet, classifier: Classifier | None) -> Trial | None:
         """What a scan takes once, for the images that it draws, and for each training image.
 
-        It draws one image of each class with one and with three steps, and reads them. A larger batch may take less.
+        It draws one image of each of at most :data:`TIMED` classes with one and with three steps, and reads them. A
+        larger batch may take less. The first images of a generator of prompts are counted too.
 
         Raises:
             InputError: as :meth:`scan`.
@@ -187,10 +198,11 @@ class TriggerAmplification(Method):
         generator, names = self._generator(classifier), classifier.class_names
         wanted = _present(align_labels(images, names).known_labels, names)
         check_generator(generator, wanted, steps=self.steps)
+        timed = wanted[:TIMED]
 
         def taken(steps: int) -> tuple[float, ImageSet]:
             few, started = self.model_copy(update={"steps": steps}), time.perf_counter()
-            made = few._drawn(generator, wanted, 1, Randomness(0), None)
+            made = few._drawn(generator, timed, 1, Randomness(0), None)
             return time.perf_counter() - started, made
 
         taken(1)  # warms up
@@ -199,7 +211,8 @@ class TriggerAmplification(Method):
         started = time.perf_counter()
         self._detector().inspect(align_labels(made, names), classifier, rng=Randomness(0))
         read = (time.perf_counter() - started) / len(made)
-        drawn = self.count * len(wanted)
+        tried = tried_of_each(len(wanted)) if generator.takes == "prompts" else 0
+        drawn = (self.count + tried) * len(wanted)
         seconds = drawn * ((one + (self.steps - 1) * step) / len(made) + read)
         return Trial(
             seconds=Cost(once=seconds, each=read), queries=Cost(once=drawn, each=1), gradients=Cost(once=0, each=0)
@@ -304,18 +317,18 @@ class TriggerAmplification(Method):
         return rows
 
 
-def _unjudged(generated: Inspected, undrawn: Sequence[int], classifier: Classifier) -> str:
-    """What could not be judged among the generated images, for the end of a verdict."""
+def _doubted(generated: Inspected, undrawn: Sequence[int], classifier: Classifier, *, left_out: bool) -> str:
+    """What could not be judged among the generated images, or is to be viewed, for the end of a verdict."""
     if not generated.classes:
         return f"; the generated images could not be judged: no class has {FEWEST} usable ones"
     if not undrawn:
         return ""
     names = ", ".join(repr(classifier.class_names[label]) for label in undrawn[:3])
     others = f" and {len(undrawn) - 3} more" if len(undrawn) > 3 else ""
-    return (
-        f"; not judged among the generated images: {names}{others}, which {classifier.name} sees there no more often "
-        f"than by chance"
-    )
+    seen = f"{names}{others}, which {classifier.name} sees there no more often than in images of the other classes"
+    if left_out:
+        return f"; not judged among the generated images: {seen}"
+    return f"; view the generated images of {seen}: they may show another class, as poison does, or be badly drawn"
 
 
 def _picture(images: ImageSet, row: int, classifier: Classifier) -> Tensor:
