@@ -210,3 +210,11 @@ def test_a_report_counts_training_images_that_could_not_be_read(tmp_path):
         (tmp_path / "train" / "x" / f"{number}.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"6 of 40 images of .*train.* are rejected, more than 5%"):
         snellen.audit(module(), tmp_path / "test", train=tmp_path / "train", checks=["clean", "leakage"])
+
+
+def test_a_result_says_what_was_assumed_of_a_model_in_memory():
+    images = snellen.load_images("bundled:fashion-mnist").limit(4)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(3 * 28 * 28, 10))
+    assert "note: the model names no classes" in repr(snellen.attack(module, images, "fgsm"))
+    named = snellen.load_classifier(module, class_names=images.class_names, size=28)
+    assert "names no classes" not in repr(snellen.attack(named, images, "fgsm"))
