@@ -63,6 +63,7 @@ def test_full_measures_what_claims_name_and_trains_once(monkeypatch, references)
     for claim in find_system("13").claims:
         for name in (claim.metric, claim.baseline, *claim.controls):
             assert name is None or "full" not in claim.scales or name in found, name
+    assert {gate.metric for gate in find_system("13").gates if "full" in gate.scales} <= set(found)
     assert len(found["cifar.gaussian.25.plain.acr"].values) == len(found["cifar.gaussian.25.dual.acr"].values) == 2
     # No radius is larger than so many samples can prove.
     most = largest_radius(1, TINY.samples, full.ALPHA, 0.5) + 1e-9

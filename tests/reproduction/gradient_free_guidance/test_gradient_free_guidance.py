@@ -245,13 +245,15 @@ def test_the_full_study_on_a_transformer_of_imagenets_classes(tmp_path, monkeypa
     names = (published.STRONG, published.WEAK, published.GUIDE, published.JUDGE, published.FEATURES, published.REAL)
     for name, value in zip(names, ("strong", "weak", "guide", "judge", "dinov2", "real"), strict=True):
         monkeypatch.setenv(name, value)
-    figures = published.full(0, Silent(), count=3, chosen_on=2, steps=1, together=2)
+    figures = published.full(0, Silent(), count=3, chosen_on=2, steps=1, together=2, real=6)
     for claim in find_system("38").claims:
         if "full" in claim.scales:
             assert {claim.metric, claim.baseline, *claim.controls} - {None} <= set(figures)
     assert figures["imagenet.auto.scale"] in published.WEAK_SCALES
     assert len(figures["imagenet.none.accuracy"].values) == 3
     assert figures["imagenet.gfcg.guided_share"] == 1  # a guide of random weights is sure of nothing
+    with pytest.raises(InputError, match="has 6 images, and at least 50000 are compared with"):
+        published.full(0, Silent(), count=2, chosen_on=2, steps=1)
     monkeypatch.setenv(published.JUDGE, "guide")
     with pytest.raises(InputError, match="one network"):
         published.full(0, Silent(), count=2, chosen_on=2, steps=1)

@@ -236,6 +236,7 @@ def test_the_full_experiment_on_a_resnet_and_on_slides(tmp_path: Path, monkeypat
         for name in (claim.metric, claim.baseline, *claim.controls)
     }
     renamed = {name.replace("cifar.20.", f"cifar.{share}.") for name in figures for share in (5, 10, 70)}
+    wanted |= {gate.metric for gate in find_system("36").gates if "full" in gate.scales}
     assert wanted - {None} <= renamed
     # Mean colours of a tile tell what it is, so a head that is trained on the truth ranks test tiles.
     assert figures["camelyon.oracle.instance_auroc"] > 0.6

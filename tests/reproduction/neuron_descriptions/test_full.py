@@ -74,7 +74,7 @@ def test_the_full_experiment_gives_every_figure_of_its_claims() -> None:
     figures = full(0, Silent(), size=SIZE)
     claims = [claim for claim in find_system("17").claims if "full" in claim.scales]
     named = {name for claim in claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
-    assert {claim.id for claim in claims} == {"17.10", "17.11", "17.12"}
+    assert {claim.id for claim in claims} == {"17.10", "17.11", "17.12", "17.13"}
     assert named | {"edit.shortcut", "edit.curve.described.2"} <= set(figures)
     assert figures["annotated.constant.bleu"] <= 1
     assert figures["edit.shortcut"] >= 0

@@ -179,8 +179,8 @@ def test_the_interval_covers_seeds_and_test_images() -> None:
     def runs(shifts: np.ndarray) -> list[dict[str, Sample]]:
         return [
             {
-                "r8.stochastic": Sample.of(rng.random(400) < 0.75 + shift),
-                "r8.raw": Sample.of(rng.random(400) < 0.7),
+                "r8.stochastic_chosen": Sample.of(rng.random(400) < 0.75 + shift),
+                "r8.raw_chosen": Sample.of(rng.random(400) < 0.7),
             }
             for shift in shifts
         ]

@@ -76,6 +76,8 @@ def test_full_measures_what_claims_name(monkeypatch, references):
     assert all(1 <= found[f"imagenet.{way}.inception_score"] <= 4 for way in ways)
     assert len({found[f"imagenet.{way}.frechet"] for way in ways}) > 1, "guidance moves the images"
     assert len(found["imagenet.none.accuracy"].values) == 4
+    with pytest.raises(InputError, match="has 4 images, and 5 are compared"):
+        full.full(0, Silent(), size=replace(TINY, images=5))
     monkeypatch.setenv(full.JUDGE, references[full.GUIDE])
     with pytest.raises(InputError, match="cannot judge them"):
         full.full(0, Silent(), size=TINY)

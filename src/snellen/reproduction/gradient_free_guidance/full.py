@@ -49,6 +49,9 @@ DEVICE = "SNELLEN_GFCG_DEVICE"
 #: Scales among which the ones of autoguidance and of classifier-free guidance are chosen, and beside the latter.
 WEAK_SCALES, SCALES, BESIDE = (1.25, 1.5, 2.0, 3.0), (1.25, 1.5, 2.0, 3.0), 1.5
 
+#: Real images that the published distance, of 50,000 images, is compared with at least.
+LEAST_REAL = 50_000
+
 #: What makes the guidance of a call.
 Guidance = Callable[[GeneratorCall], Steer]
 
@@ -79,7 +82,14 @@ class World:
 
 
 def full(
-    seed: int, progress: Progress, *, count: int = 50_000, chosen_on: int = 5_000, steps: int = 32, together: int = 32
+    seed: int,
+    progress: Progress,
+    *,
+    count: int = 50_000,
+    chosen_on: int = 5_000,
+    steps: int = 32,
+    together: int = 32,
+    real: int = LEAST_REAL,
 ) -> Mapping[str, Figure]:
     """Share of images of their class by the judge, and Fréchet distance in DINOv2's features, of each arm.
 
@@ -93,6 +103,7 @@ def full(
         chosen_on: images on which the scale is chosen.
         steps: of the sampler.
         together: images of a batch.
+        real: fewest real images to compare with.
 
     Returns:
         ``imagenet.ARM.accuracy``, a value for each image, and ``imagenet.ARM.fd``; for arms with a guide also
@@ -100,10 +111,10 @@ def full(
         autoguidance, and ``imagenet.auto.scale``.
 
     Raises:
-        InputError: a variable is not set, classes do not fit, or the judge is the guide.
+        InputError: a variable is not set, classes do not fit, the judge is the guide, or too few real images.
     """
     device = os.environ.get(DEVICE) or ("cuda" if torch.cuda.is_available() else "cpu")
-    world = _world(device, steps, together)
+    world = _world(device, steps, together, real)
     scales = {
         scale: mean_of(_arm(world, _auto(world, scale), chosen_on, derive_seed(seed, "scale"), progress)["fd"])
         for scale in WEAK_SCALES
@@ -120,7 +131,7 @@ def full(
     return figures | {"imagenet.auto.gain": none - auto, "imagenet.auto.scale": best}
 
 
-def _world(device: str, steps: int, together: int) -> World:
+def _world(device: str, steps: int, together: int, least: int) -> World:
     absent = [name for name in (STRONG, WEAK, GUIDE, JUDGE, FEATURES, REAL) if not os.environ.get(name)]
     if absent:
         raise InputError(
@@ -128,7 +139,7 @@ def _world(device: str, steps: int, together: int) -> World:
             f"(diffusers:FOLDER), the second one smaller or trained for less. {GUIDE} names a classifier that "
             f"guides, and "
             f"{JUDGE} another one that judges. {FEATURES} names the encoder of DINOv2 (hf:FOLDER), and {REAL} "
-            f"real images"
+            f"at least {least} real images"
         )
     strong, weak = (load_generator(os.environ[name], device=device) for name in (STRONG, WEAK))
     guide, judge = (load_classifier(os.environ[name], device=device) for name in (GUIDE, JUDGE))
@@ -138,10 +149,11 @@ def _world(device: str, steps: int, together: int) -> World:
             raise InputError(f"{name} has {count} classes and {STRONG} {len(classes)}; expected the same in one order")
     if weights_of(guide) == weights_of(judge):
         raise InputError(f"{GUIDE} and {JUDGE} are one network: what guided these images cannot judge them")
+    images = load_images(os.environ[REAL])
+    if len(images) < least:
+        raise InputError(f"{REAL} has {len(images)} images, and at least {least} are compared with; name more")
     encoder = load_encoder(os.environ[FEATURES], device=device)
-    return World(
-        strong, weak, guide, judge, encoder, _real(load_images(os.environ[REAL]), encoder, together), steps, together
-    )
+    return World(strong, weak, guide, judge, encoder, _real(images, encoder, together), steps, together)
 
 
 def _real(images: ImageSet, encoder: FrozenEncoder, together: int) -> FeatureMoments:

@@ -82,7 +82,7 @@ def curve_figures(materials: Materials, progress: Progress) -> dict[str, Figure]
         )[0]
 
     with_null, without = tuned(DROPPED), tuned(0.0)
-    newlines = newline_tokens(made.captioner.vocabulary)
+    newlines = newline_tokens(made.captioner.vocabulary).to(made.captioner.device)
 
     def free(scales: Tensor) -> Rule:
         return ClassifierFree(scales)
@@ -142,14 +142,13 @@ def curve_of(
     prompt: Tensor | None = None,
 ) -> dict[float, list[str]]:
     """Captions of all images at every value, decoded greedily in common batches."""
-    begin = captioner.tokenise([""], ended=False)[0]
+    begin = captioner.tokenise([""], ended=False)[0].to(captioner.device)
     room = min(max_tokens, captioner.context_length - len(begin))
     found: dict[float, list[str]] = {value: [] for value in values}
     for part in states.split(max(ROWS // len(values), 1)):
-        each = torch.tensor(values).repeat(len(part))
-        steps = GuidedSteps(
-            captioner, part.repeat_interleave(len(values), 0), rule(each), language=language, prompt=prompt
-        )
+        each = torch.tensor(values, device=captioner.device).repeat(len(part))
+        shown = part.to(captioner.device).repeat_interleave(len(values), 0)
+        steps = GuidedSteps(captioner, shown, rule(each), language=language, prompt=prompt)
         start = begin.expand(len(each), -1)
         end = captioner.end_token
         texts = captioner.texts(decode(steps, start, end=end, filler=end, max_tokens=room).tokens)

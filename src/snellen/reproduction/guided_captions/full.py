@@ -1,8 +1,9 @@
 """The paper's experiment on a GPU: MS-COCO by the Karpathy splits, a captioner of its size, CLIP ViT-B/32 as judge.
 
 Everything comes by reference, from environment variables, and nothing is downloaded. The image encoder stays as it is,
-so every image is encoded once: its states lie in files that are mapped into memory, 600 KB an image for 197 states of
-768 numbers, 70 GB for the 118,287 images to train on, and memory does not grow with them. Estimated from numbers of
+so all trainings and settings of a seed read the same states; each seed encodes every image anew. States lie in files
+that are mapped into memory, 600 KB an image for 197 states of 768 numbers, 70 GB for the 118,287 images to train on,
+and memory does not grow with them. Estimated from numbers of
 steps and not measured: two trainings of 20,000 steps of 128 captions, 6 hours each, and 30 minutes for each of 15
 settings on 5,000 test images; 24 GB of a GPU.
 """

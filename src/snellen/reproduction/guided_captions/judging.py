@@ -26,7 +26,7 @@ class Judge:
 
     Args:
         towers: judges images and texts; another model than the captioner.
-        images: vectors of all test images, of length one (n, d).
+        images: vectors of all test images, of length one, on the CPU (n, d).
         vague: references of each image, as in training.
         synonyms: sets of words that METEOR counts as one.
         full: references of each image with all facts; None where there are none.
@@ -48,12 +48,12 @@ class Judge:
     @cached_property
     def reference_vectors(self) -> list[Tensor]:
         """Vectors of the references of each image."""
-        return [self.towers.encode_texts(list(row), truncate=True) for row in self.vague]
+        return [self._vectors(row) for row in self.vague]
 
     def figures(self, captions: Sequence[str]) -> dict[str, Figure]:
         """Figures of one caption for each test image: recall, scores, lengths, facts; a value for each where it can."""
         # Towers take no empty text; a caption of no words is as good as any single word.
-        texts = torch.cat([self.towers.encode_texts(part, truncate=True) for part in _parts(captions)])
+        texts = torch.cat([self._vectors(part) for part in _parts(captions)])
         places = ranks(texts, self.images)
         found: dict[str, Figure] = {f"recall_{k}": _sample(places <= k) for k in (1, 5, 10)}
         found |= {
@@ -69,6 +69,10 @@ class Judge:
         if self.full is not None:
             found["cider_full"] = Sample.of(cider_scores(captions, self.full))
         return found | ({} if self.facts is None else self._facts(captions, self.facts))
+
+    def _vectors(self, texts: Sequence[str]) -> Tensor:
+        """Vectors of texts, beside those of the images: on the CPU (n, d)."""
+        return self.towers.encode_texts(list(texts), truncate=True).cpu()
 
     def _facts(self, captions: Sequence[str], facts: Sequence[frozenset[str]]) -> dict[str, Figure]:
         """What the parser reads in the captions, and whether it finds the image: a judge without any weights."""
@@ -116,10 +120,11 @@ def self_recall(captioner: CrossAttentionCaptioner, states: Tensor, captions: Se
         ModelError: log probabilities that are not finite.
     """
     short = [" ".join(one.split()[: captioner.context_length // 2]) for one in captions]
-    tokens, mask = pad([row.tolist() for row in captioner.tokenise(short)], filler=captioner.end_token)
+    rows = [row.tolist() for row in captioner.tokenise(short)]
+    tokens, mask = (part.to(captioner.device) for part in pad(rows, filler=captioner.end_token))
     columns = []
     with torch.no_grad():
-        for one in states:
+        for one in states.to(captioner.device):
             logits = captioner.sequence_logits(tokens, one.repeat(len(tokens), 1, 1))
             columns.append(sequence_log_probabilities(logits, tokens, mask))
     likely = torch.stack(columns, 1)

@@ -175,8 +175,9 @@ def _judged(
 def _real_features(judge: Classifier, size: FullSize) -> Tensor:
     """Features of real images, (n, d)."""
     images = load_images(os.environ[REAL])
-    if len(images) < min(size.images, 4):
-        raise InputError(f"{REAL} has {len(images)} images; {size.images} are wanted, and 4 needed")
+    if len(images) < size.images:
+        # A Fréchet distance of few images is too large, and by how much depends on how many there are.
+        raise InputError(f"{REAL} has {len(images)} images, and {size.images} are compared; name as many")
     found = []
     for batch in prepared_batches(images.limit(size.images), judge.preparation, TOGETHER):
         if batch.ids:

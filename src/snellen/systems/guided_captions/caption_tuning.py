@@ -91,9 +91,10 @@ class CaptionRows:
         return cls(tokens.reshape(shape), mask.reshape(shape))
 
     def draw(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Tokens (m, t) and mask of one caption for each example of a batch."""
+        """Tokens (m, t) and mask of one caption for each example of a batch, where its images are."""
         chosen = batch.rng.integers("caption", (1,), 0, self.tokens.shape[1])[:, 0]
-        return self.tokens[batch.positions, chosen], self.mask[batch.positions, chosen]
+        tokens, mask = self.tokens[batch.positions, chosen], self.mask[batch.positions, chosen]
+        return tokens.to(batch.images.device), mask.to(batch.images.device)
 
 
 class DroppedConditions:
