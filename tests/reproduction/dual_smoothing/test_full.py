@@ -15,6 +15,7 @@ from snellen.models.classifiers.cifar_resnet import CifarResNet
 from snellen.models.diffusion.smoke import write_smoke_folder
 from snellen.reproduction.dual_smoothing import full
 from snellen.reproduction.dual_smoothing.experiment import dual_smoothing
+from snellen.training.fitting.frame import FittedMethod
 
 VARIABLES = (full.TRAIN, full.TEST, full.IMAGENET, full.CLASSIFIER, full.DENOISER, full.FOLDER)
 PLAN = {"epochs": 1, "batch_size": 4, "learning_rate": 1e-3}
@@ -70,10 +71,20 @@ def test_full_measures_what_claims_name_and_trains_once(monkeypatch, references)
     assert 0 <= max(found["cifar.gaussian.50.plain.acr"].values) <= most
     dual, published = (found[f"cifar.gaussian.50.{way}.acr"].values for way in ("dual", "published"))
     assert all(one <= other + 1e-9 for one, other in zip(dual, published, strict=True))
-    monkeypatch.setattr(full, "initial_network", None)
+    monkeypatch.setattr(FittedMethod, "fit", None)
     monkeypatch.setattr(full, "_denoised", lambda *given: {})
     again = full.full(0, Silent(), size=TINY)
     assert all(found[name] == value for name, value in again.items()), "trained networks are read and not made anew"
+    for changed, words in (
+        ({"depth": 14}, "whole holds a training with the network .*'depth': 8.*, not .*'depth': 14"),
+        ({"plan": {**PLAN, "epochs": 2}}, "whole holds a training with plan "),
+        ({"further": {**PLAN, "learning_rate": 1e-2}}, "halves holds a training with plan "),
+    ):
+        with pytest.raises(InputError, match=f"{words}.*: name a new folder"):
+            full.full(0, Silent(), size=replace(TINY, **changed))
+    monkeypatch.setenv(full.TRAIN, references[full.TEST])
+    with pytest.raises(InputError, match=r"whole holds a training with images of hash '\w+', not '\w+': name a new"):
+        full.full(0, Silent(), size=TINY)
 
 
 def test_the_published_network_has_110_layers():

@@ -6,11 +6,15 @@ import pytest
 
 from snellen.core.errors import InputError
 from snellen.core.progress import Silent
+from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
+from snellen.data.references import load_images
+from snellen.methods.recipes.supervised import Supervised
 from snellen.reproduction.viewpoints import full
 from snellen.reproduction.viewpoints.experiment import viewpoint_training
 from snellen.reproduction.viewpoints.ways import WAYS
 from snellen.systems.viewpoints.method import ViewpointAttack
+from snellen.training.fitting.frame import FittedMethod
 
 pytest.importorskip("timm")
 
@@ -47,8 +51,23 @@ def test_full_measures_what_claims_name_and_trains_once(monkeypatch, tmp_path):
     assert all(0 <= found[f"{way}.attacked"] <= 1 for way in ("standard", *WAYS))
     assert found["renders.searched"] > 0
     assert {path.name for path in (tmp_path / "seed-0").iterdir() if path.is_dir()} == {"standard", *WAYS}
-    monkeypatch.setattr(full, "recipe_of", None)
+    fit = FittedMethod.fit
+    monkeypatch.setattr(FittedMethod, "fit", None)
     assert full.full(0, Silent(), size=TINY) == found, "trained ways are read and not made anew"
+    with pytest.raises(InputError, match=r"standard holds a training with plan .*: name a new folder"):
+        full.full(0, Silent(), size=replace(TINY, plan={"epochs": 2, "batch_size": 4}))
+    with pytest.raises(InputError, match=r"natural holds a training with added_views 1, not 2: name a new folder"):
+        full.full(0, Silent(), size=replace(TINY, added=2))
+    monkeypatch.setenv(full.TRAIN, "optotypes:solids?classes=mug,chair&objects=1&views=3&size=24#train")
+    with pytest.raises(InputError, match=r"standard holds a training with images of hash '\w+', not '\w+': name a new"):
+        full.full(0, Silent(), size=TINY)
+    monkeypatch.setenv(full.TRAIN, f"{SOLIDS}#train")
+    monkeypatch.setattr(FittedMethod, "fit", fit)
+    other = Supervised(architecture=TINY.architecture, side=TINY.side, plan={"epochs": 1, "batch_size": 2})
+    other.fit(load_images(f"{SOLIDS}#train"), rng=Randomness(5)).save(tmp_path / "other")
+    monkeypatch.setenv(full.BASE, str(tmp_path / "other"))
+    with pytest.raises(InputError, match=r"natural holds a training with a base of hash '\w+', not '\w+': name a new"):
+        full.full(0, Silent(), size=TINY)
 
 
 def test_full_refuses_what_does_not_fit(monkeypatch, tmp_path):

@@ -119,7 +119,7 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
     for number in size.classes:
         words = models[0].class_names[number]
         prompt = class_prompt(settings.template, tokens[number])
-        sliders = _sliders(generator, number, prompt, size, progress)
+        sliders = _sliders(generator, number, prompt, size, seed, progress)
         for begin in range(first, first + size.seeds, size.together):
             seeds = list(range(begin, min(begin + size.together, first + size.seeds)))
             made = sample_trajectories(
@@ -171,9 +171,11 @@ def _classifiers(given: str, device: str, classes: Sequence[int]) -> list[Classi
     return found
 
 
-def _sliders(generator: Generator, number: int, prompt: str, size: FullSize, progress: Progress) -> dict[str, Slider]:
+def _sliders(
+    generator: Generator, number: int, prompt: str, size: FullSize, seed: int, progress: Progress
+) -> dict[str, Slider]:
     """The sliders of a class: released ones are brought into the folder first, others are trained there."""
-    folder, released = Path(os.environ[FOLDER]) / f"class-{number:03d}", os.environ.get(SLIDERS)
+    folder, released = Path(os.environ[FOLDER]) / f"seed-{seed}" / f"class-{number:03d}", os.environ.get(SLIDERS)
     for name, told in size.shifts.items() if released else ():
         if not (folder / name).is_dir():
             file = released_file(Path(str(released)), name, number)
@@ -182,7 +184,7 @@ def _sliders(generator: Generator, number: int, prompt: str, size: FullSize, pro
             beside.rename(folder / name)
     return sliders_in(
         folder, generator, size.shifts, [prompt], fit=size.settings.fit, template=size.settings.shifted,
-        progress=progress,
+        seed=seed, progress=progress,
     )  # fmt: skip
 
 

@@ -4,7 +4,8 @@ Everything comes by reference, from environment variables, and nothing is downlo
 code, samples and largest radius. The networks of halves are fine-tuned from the one of whole images, as published.
 ImageNet is read and certified 25 images at a time. Estimated from numbers of calls and not measured: six trainings of
 CIFAR-10 take two hours each and its 500 images three hours a network with 100,000 samples; 500 images of ImageNet take
-15 million calls of ADM, five days of an H100. A training that is finished is not made again.
+15 million calls of ADM, five days of an H100. A training that is finished is not made again, and refused where it was
+made otherwise.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from snellen.methods.smoothing.noisy_training import NoisyTraining
 from snellen.methods.smoothing.smoothing import Smoothing
 from snellen.models.classifiers.references import load_classifier
 from snellen.reproduction.dual_smoothing.votes import ALPHA, RADII, SELECTION, votes_of
+from snellen.reproduction.finished_training import FinishedTrainings
 from snellen.reproduction.sample import Figure, Sample
 from snellen.training.fitting.groundwork import initial_network
 from snellen.version import __version__
@@ -107,7 +109,7 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
         image; ``cifar.RECIPE.SIGMA.overstated`` is the ratio of the published to the proven average radius, less 1.
 
     Raises:
-        InputError: a variable is not set, or images that do not fit.
+        InputError: a variable is not set, images that do not fit, or a folder that holds another training.
     """
     absent = [name for name in (TRAIN, TEST, IMAGENET, CLASSIFIER, DENOISER, FOLDER) if not os.environ.get(name)]
     if absent:
@@ -124,22 +126,28 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
     certified = test.select(list(range(0, len(test), size.every)))
     rng, folder = Randomness(seed), Path(os.environ[FOLDER]) / f"seed-{seed}"
     figures: dict[str, Figure] = {}
+    finished = FinishedTrainings(train)
     for recipe, sigma in size.arms:
         name = f"{recipe}.{round(100 * sigma)}"
-        networks = _networks(train, recipe, sigma, folder / name, size, rng, progress)
+        networks = _networks(finished, recipe, sigma, folder / name, size, rng, progress)
         found = _certified(networks, certified, sigma, size, rng.child("votes", name), device, progress)
         figures |= {f"cifar.{name}.{key}": value for key, value in found.items()}
     return figures | _denoised(size, rng, device, seed, progress)
 
 
 def _networks(
-    train: ImageSet, recipe: str, sigma: float, folder: Path, size: FullSize, rng: Randomness, progress: Progress
+    finished: FinishedTrainings,
+    recipe: str,
+    sigma: float,
+    folder: Path,
+    size: FullSize,
+    rng: Randomness,
+    progress: Progress,
 ) -> dict[bool, Path]:
     """Folders of the network of whole images, and of the pair that is fine-tuned from it."""
+    train, own = finished.train, rng.child("training", recipe)
     made = {split_pixels: folder / ("halves" if split_pixels else "whole") for split_pixels in (False, True)}
     for split_pixels, place in made.items():
-        if place.is_dir():
-            continue
         base = Artifact.load(made[False]) if split_pixels else _first(train, size, rng)
         method = RECIPES[recipe](
             sigma=sigma / 2**0.5 if split_pixels else sigma,
@@ -147,10 +155,12 @@ def _networks(
             flips=True,
             plan=dict(size.further if split_pixels else size.plan),
         )
+        if place.is_dir():
+            finished.check(place, method, base=base, rng=own)
+            continue
         place.parent.mkdir(parents=True, exist_ok=True)
         fitted = method.fit(
-            train, base=base, rng=rng.child("training", recipe), checkpoint=place.with_suffix(".safetensors"),
-            progress=progress,
+            train, base=base, rng=own, checkpoint=place.with_suffix(".safetensors"), progress=progress
         )  # fmt: skip
         fitted.save(place)
     return made

@@ -4,7 +4,7 @@ Objects come by reference, as sets of views whose renderer is known (``meshes:FO
 Views of test objects are rendered, judged and forgotten batch by batch. Natural views of the training are held as bytes
 for speed: 150 KB each, 13.5 GB for the published 90,000. Estimated from numbers of calls and not measured: a first
 search of 900 objects takes 5.2 million renderings, each later epoch 1 million; the paper's 400 hours of a GPU for one
-way are the right order. A way that is finished is not trained again.
+way are the right order. A way that is finished is not trained again, and refused where another training made it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from snellen.data.worlds.solids.solid_set import ViewpointRange, draw_viewpoints
 from snellen.data.worlds.view_set import ViewedObjects, is_view_set, view_set, viewed_objects
 from snellen.methods.recipes.supervised import Supervised
 from snellen.models.classifiers.references import load_classifier
+from snellen.reproduction.finished_training import FinishedTrainings
 from snellen.reproduction.sample import Figure, Sample
 from snellen.reproduction.viewpoints.judging import attack_figures
 from snellen.reproduction.viewpoints.ways import WAYS, recipe_of
@@ -91,7 +92,7 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
 
     Raises:
         InputError: a variable is not set; images whose objects cannot be rendered; other classes; an object in both
-            sets; a base that is no classifier of the classes.
+            sets; a base that is no classifier of the classes; a folder that holds another training.
     """
     absent = [name for name in (TRAIN, TEST, FOLDER) if not os.environ.get(name)]
     if absent:
@@ -129,16 +130,18 @@ def full(seed: int, progress: Progress, *, size: FullSize = FULL) -> Mapping[str
         "": size.attack,
         **{name: ViewpointAttack(**{**size.attack.model_dump(), **other}) for name, other in controls.items()},
     }
-    first = _standard(train, folder, size, rng, progress)
+    finished = FinishedTrainings(train)
+    first = _standard(train, folder, size, rng, finished, progress)
     judged("standard", first, attacks)
     for way in WAYS:
-        made = folder / way
-        if not made.is_dir():
-            common = {"added_views": size.added, "plan": dict(size.plan)}
-            fitted = recipe_of(way, size.search, common).fit(
-                train, base=Artifact.load(first), rng=rng.child("further"),
-                checkpoint=folder / f"{way}.safetensors", progress=progress,
-            )  # fmt: skip
+        made, base = folder / way, Artifact.load(first)
+        recipe = recipe_of(way, size.search, {"added_views": size.added, "plan": dict(size.plan)})
+        if made.is_dir():
+            finished.check(made, recipe, base=base, rng=rng.child("further"))
+        else:
+            fitted = recipe.fit(
+                train, base=base, rng=rng.child("further"), checkpoint=folder / f"{way}.safetensors", progress=progress
+            )
             fitted.save(made)
         judged(way, made, {"": size.attack})
         told = Artifact.load(made).card.lineage.recipe
@@ -187,7 +190,9 @@ def _checked(train: ImageSet, test: ImageSet) -> ViewedObjects:
     return held
 
 
-def _standard(train: ImageSet, folder: Path, size: FullSize, rng: Randomness, progress: Progress) -> Path:
+def _standard(
+    train: ImageSet, folder: Path, size: FullSize, rng: Randomness, finished: FinishedTrainings, progress: Progress
+) -> Path:
     """The classifier of natural views that every way continues from."""
     if os.environ.get(BASE):
         base = Artifact.load(Path(os.environ[BASE]))
@@ -195,8 +200,10 @@ def _standard(train: ImageSet, folder: Path, size: FullSize, rng: Randomness, pr
             raise InputError(f"{BASE}: {base.card.name!r} is no classifier of the classes of {train.name}")
         return Path(os.environ[BASE])
     made = folder / "standard"
-    if not made.is_dir():
-        recipe = Supervised(architecture=size.architecture, side=size.side, plan=dict(size.plan))
+    recipe = Supervised(architecture=size.architecture, side=size.side, plan=dict(size.plan))
+    if made.is_dir():
+        finished.check(made, recipe, base=None, rng=rng.child("standard"))
+    else:
         fitted = recipe.fit(
             train, rng=rng.child("standard"), checkpoint=folder / "standard.safetensors", progress=progress
         )
