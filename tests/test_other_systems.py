@@ -175,6 +175,7 @@ RENAMED_OTHERWISE = {
     "data/worlds/meshes/contained_archive.py",
     "systems/continuous_nuisance/slider_folder.py",
     "systems/distributional_control/fitted_folder.py",
+    "systems/perturbation_estimation/pair_files.py",
     "systems/plug_and_play_guidance/expert_fitting.py",
     "systems/text_image_to_video/trained_folder.py",
 }

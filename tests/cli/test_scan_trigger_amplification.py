@@ -8,7 +8,7 @@ MODEL, DATA, GENERATOR = "bundled:fashion-cnn", "bundled:fashion-mnist", "bundle
 
 
 def test_both_views_are_written_and_the_same_command_measures_nothing_twice(run, tmp_path):
-    command = ["scan", "trigger-amplification", MODEL, DATA, "--generator", GENERATOR, "--limit", "90"]
+    command = ["scan", "trigger-amplification", MODEL, DATA, "--generator", GENERATOR, "--limit", "400"]
     command += ["--count", "40", "--steps", "1", "--guidance", "1", "--out", "my scan"]
     code, _, err = run(*command)
     assert (code, err.strip()) == (0, "")
@@ -16,10 +16,10 @@ def test_both_views_are_written_and_the_same_command_measures_nothing_twice(run,
     written = record.read_bytes()
     (found,) = json.loads(written)["settings"].values()
     assert found["figures"]["generated images"] == 400
-    assert found["figures"]["training images"] == 90
+    assert found["figures"]["training images"] == 400
     rows = pq.read_table(tmp_path / "my scan" / "evidence.parquet").to_pylist()
-    assert [row["view"] for row in rows] == ["training"] * 90 + ["generated"] * 400
-    assert len({row["example_id"] for row in rows}) == 490
+    assert [row["view"] for row in rows] == ["training"] * 400 + ["generated"] * 400
+    assert len({row["example_id"] for row in rows}) == 800
     assert run(*command)[0] == 0
     assert record.read_bytes() == written
 

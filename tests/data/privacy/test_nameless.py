@@ -242,6 +242,7 @@ PUBLIC = {"kind", "kinds", "layer", "positive", "prompt", "prompts", "words", "c
     "also",
     "domain",
     "thresholds",
+    "target",  # a class
 }
 
 

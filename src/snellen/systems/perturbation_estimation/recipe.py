@@ -162,8 +162,7 @@ class PerturbationDenoiser(FittedMethod):
         shares = kept_shares(some, scores, self.views, rng.child("kept"))
         judges = {name: unbounded_scores(victim) for name, victim in victims.items()}
         told = {"pairs": _pair_counts(pairs), "kept": rounded(shares), "rejected": rejected}
-        # Where pairs lie changes nothing.
-        recipe = {name: value for name, value in self.record().items() if name != "pair_folder"} | told
+        recipe = self.record() | told
         network = self._network(fitting.base, rng)
         trained = fit_denoiser(
             network,
