@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from snellen.core.system import Claim, Headline, System, list_systems
+from snellen.core.system import Claim, Gate, Headline, System, list_systems
 from snellen.reproduction.shared.documents import markdown_table
 
 #: So many controls are named; the file of the claims names all.
@@ -66,7 +66,7 @@ def _section(system: System) -> str:
     ]
     if system.gates:
         gates = [
-            f"- `{gate.id}`: {gate.statement} (`{gate.metric}` {gate.direction} {_number(gate.threshold)})"
+            f"- `{gate.id}`: {gate.statement} (`{gate.metric}` {gate.direction} {_number(gate.threshold)}{_only(gate)})"
             for gate in system.gates
         ]
         parts.append("\n".join(["Gates:", "", *gates]))
@@ -82,6 +82,11 @@ def _section(system: System) -> str:
 def _headline(number: int, headline: Headline) -> str:
     how = f"Tested by {', '.join(headline.claims)}." if headline.claims else f"*Not tested.* {headline.untested}"
     return f"- **H{number}** {headline.statement} {how}"
+
+
+def _only(gate: Gate) -> str:
+    """At which scale alone a gate guards, as claims are marked; nothing where it guards at both."""
+    return "" if set(gate.scales) >= {"small", "full"} else f", {gate.scales[0]} only"
 
 
 def _row(system: System, claim: Claim) -> list[str]:
