@@ -83,6 +83,20 @@ def show_summary(summary: Summary, folder: Path) -> None:
         console.print(markup(line), soft_wrap=True)
 
 
+def show_plan(
+    verb: Callable[..., object],
+    *arguments: object,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - what the verb takes
+) -> None:
+    """Print what a call of a verb would cost, as lines or as JSON, and do nothing."""
+    from snellen.core.run import canonical_json
+    from snellen.runs.estimate import plan
+
+    estimate = plan(verb, *arguments, **options)
+    typer.echo(canonical_json(estimate.model_dump(mode="json")) if as_json else str(estimate), nl=not as_json)
+
+
 def carry_out(
     verb: Callable[..., RunResult],
     *arguments: object,
@@ -104,11 +118,9 @@ def carry_out(
         options: of the verb.
     """
     from snellen.core.run import canonical_json
-    from snellen.runs.estimate import plan
 
     if dry_run:
-        estimate = plan(verb, *arguments, out=folder, **options)
-        typer.echo(canonical_json(estimate.model_dump(mode="json")) if as_json else str(estimate), nl=not as_json)
+        show_plan(verb, *arguments, as_json=as_json, out=folder, **options)
         return
     with ended_like_ctrl_c(), show_how_to_resume(folder, given), TerminalProgress() as progress:
         made = verb(*arguments, out=folder, progress=progress, **options)
