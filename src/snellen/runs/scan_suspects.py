@@ -1,7 +1,8 @@
-"""Training images without those that a scan named: what to train on, and to treat with."""
+"""The images that a scan named: a table of them, and the training images without them."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pyarrow as pa
@@ -9,10 +10,45 @@ import pyarrow as pa
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
+from snellen.runs.layout import classes_of
 from snellen.runs.record import EVIDENCE
 
 #: The reason of rows that a scan names, and the view that they must be of where a scan has several.
 SUSPECT, TRAINING = "suspect", "training"
+
+#: The table of the images that a scan named, for people.
+SUSPECTS = "suspects.csv"
+
+
+def named_rows(evidence: Evidence, images: ImageSet) -> list[dict[str, object]]:
+    """The images that scans named with a reason, of each setting those with the highest scores first.
+
+    Args:
+        evidence: of the scans. Settings whose rows are no images, such as classes, name none.
+        images: that were scanned.
+
+    Returns:
+        For each image ``id``, its class as ``given`` (None where unknown), ``reason``, ``score`` and ``setting``.
+    """
+    classes = dict(zip(images.ids, classes_of(images), strict=True))
+    found = list[dict[str, object]]()
+    for setting in evidence.settings:
+        rows = [row for row in evidence.where(setting=setting).table.to_pylist() if row.get("view") in (None, TRAINING)]
+        if any(row["example_id"] not in classes for row in rows):
+            continue
+        named = [row for row in rows if row["status"] == "ok" and row["reason"] is not None]
+        named.sort(key=lambda row: -math.inf if row["value"] is None else row["value"], reverse=True)
+        found += [
+            {
+                "id": row["example_id"],
+                "given": classes[row["example_id"]],
+                "reason": row["reason"],
+                "score": row["value"],
+                "setting": setting,
+            }
+            for row in named
+        ]
+    return found
 
 
 def without_named(images: ImageSet, folder: Path) -> ImageSet:
