@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -51,8 +54,39 @@ def named_rows(evidence: Evidence, images: ImageSet) -> list[dict[str, object]]:
     return found
 
 
-def without_named(images: ImageSet, folder: Path) -> ImageSet:
-    """The images that a scan of them did not name as suspects.
+@dataclass(frozen=True)
+class LeftOut:
+    """What was left out of a training because a scan named it; a part of the lineage of what was trained.
+
+    Attributes:
+        scan: name of the scan's folder.
+        evidence: sha256 of its evidence.
+        images: how many it named.
+    """
+
+    scan: str
+    evidence: str
+    images: int
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @property
+    def words(self) -> str:
+        """In a sentence.
+
+        >>> LeftOut("scanned", "0123456789abcdef0123", 89).words
+        'Left out of the training images: 89 that the scan scanned named as suspects (evidence 0123456789abcdef…).'
+        """
+        return (
+            f"Left out of the training images: {self.images} that the scan {self.scan} named as suspects (evidence "
+            f"{self.evidence[:16]}…)."
+        )
+
+
+def without_named(images: ImageSet, folder: Path) -> tuple[ImageSet, LeftOut]:
+    """The images that a scan of them did not name as suspects, and what was left out.
 
     Args:
         images: that were scanned, or more of them.
@@ -83,4 +117,6 @@ def without_named(images: ImageSet, folder: Path) -> ImageSet:
     kept = [row for row, key in enumerate(images.ids) if key not in named]
     if not kept:
         raise InputError(f"{folder} names all {len(images)} images of {images.name}; nothing would stay")
-    return images.select(kept, name=f"{images.name} without {len(named)} suspects")
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    left_out = LeftOut(folder.resolve().name, content, len(images) - len(kept))
+    return images.select(kept, name=f"{images.name} without {len(named)} suspects"), left_out
