@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
+import torch
+
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.method import ViewAttack
@@ -24,6 +26,7 @@ from snellen.verbs.attacked_set import AttackedSet
 from snellen.verbs.evaluation import Evaluation, evaluation_of
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def evaluate(
     models: Sequence[Model] | Mapping[str, Model],
     attacks: Methods,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol, Unpack, runtime_checkable
 
 import pyarrow.compute as pc
+import torch
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
@@ -88,6 +89,7 @@ class Work(MethodWork):
         return Shard({setting.name: found.evidence}, {"figures": figures.model_dump(mode="json")})
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def scan(
     classifier: Model | None,
     images: Images,

@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from snellen.auditing.audit import audit
 from snellen.auditing.report import AuditReport
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError, RunConflictError, SnellenError
 from snellen.core.images import ImageSet
+from snellen.core.interruption import noted_interruption
 from snellen.core.method import Method, Recipe, build
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
@@ -65,6 +68,7 @@ class Delivered:
     notes: tuple[str, ...]
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def train(
     recipe: str | Mapping[str, Any] | Method,
     images: Images,
@@ -123,7 +127,7 @@ def train(
         given = join([as_split(images.for_fitting(), "train"), as_split(val.for_fitting(), "val")])
     if "labels" not in made.needs:
         given = _without_labels(given)
-    with explained_unwritable(folder):
+    with noted_interruption(folder), explained_unwritable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         request = {
             "recipe": made.record(),

@@ -11,11 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from snellen.auditing.compare.page import render_comparison
 from snellen.auditing.report import AuditReport
 from snellen.core.budget import seconds_of
 from snellen.core.errors import SnellenError
 from snellen.core.formats import TREATMENT
+from snellen.core.interruption import noted_interruption
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import canonical_json, write_atomically
@@ -37,6 +40,7 @@ from snellen.verbs.treatment_search import LEAST_GAIN, MOST, Pace, limited, prop
 from snellen.verbs.treatment_trials import Bench, Trial
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def treat(
     run: AuditReport | Path | str,
     train: Images | None = None,
@@ -99,6 +103,7 @@ def treat(
     started, allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
     with ExitStack() as stack, sent_log() as sent:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "treated"
+        stack.enter_context(noted_interruption(None if out is None else folder))
         stack.enter_context(explained_unwritable(folder))
         case = Case.of(
             run,
