@@ -86,3 +86,57 @@ def test_json_is_no_further_format(run):
     )  # fmt: skip
     assert code == 2
     assert "--json and --format csv" in err
+
+
+MODEL = ("evaluate", "bundled:fashion-cnn", "--data", "bundled:fashion-mnist", "--limit", 6)
+
+
+def test_values_are_read_as_those_of_snellen_attack(run):
+    code, _, err = run(*MODEL, "--attack", "pgd:epsilon=8/255,steps=2,random-start=false", "--out", "table", "--json")
+    assert code == 0, err
+    (record,) = Path("table").glob("*/seed-0/attack.json")
+    (method,) = json.loads(record.read_bytes())["plan"]["settings"]
+    assert method["epsilon"] == 8 / 255
+    assert (method["steps"], method["random_start"]) == (2, False)
+    code, _, err = run(*MODEL, "--attack", "pgd:epsilon=8/zero")
+    assert code == 2
+    assert "pgd:epsilon '8/zero'" in err
+    assert "takes number" in err
+    code, _, err = run(*MODEL, "--attack", "pgd:epsilom=8/255")
+    assert code == 2
+    assert "unknown parameter of pgd 'epsilom'; did you mean 'epsilon'" in err
+
+
+def test_a_dry_run_adds_what_every_model_and_seed_costs(run):
+    command = ("evaluate", "bundled:fashion-cnn", "bundled:fashion-cnn", *MODEL[2:], "--attack", "fgsm", "--dry-run")
+    code, out, err = run(*command, "--seed", 0, "--seed", 1, "--out", "table")
+    assert code == 0, err
+    assert out.startswith("evaluation into table: 24 items in 4 shards, 0 of them done")
+    assert "passes: about" in out
+    assert not Path("table").exists()
+    code, out, err = run(*command, "--json")
+    assert code == 0, err
+    assert json.loads(out)["items"] == 12
+
+
+def test_processes_change_no_figure(run):
+    command = (*MODEL, "--attack", "fgsm", "--batch-size", 3, "--json")
+    code, here, err = run(*command)
+    assert code == 0, err
+    code, there, err = run(*command, "--engine", "local", "--processes", 2, "--workers", 1)
+    assert code == 0, err
+    assert json.loads(there) == json.loads(here)
+    code, _, err = run(*command, "--engine", "in_process", "--processes", 2)
+    assert code == 2
+    assert "one process" in err
+
+
+def test_ctrl_c_promises_no_folder_where_none_is_kept(run, monkeypatch):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("snellen.verbs.evaluate.evaluate", stopped)
+    code, _, err = run(*MODEL, "--attack", "fgsm")
+    assert (code, "resumes" in err) == (130, False)
+    code, _, err = run(*MODEL, "--attack", "fgsm", "--out", "table")
+    assert (code, "the same command resumes" in err) == (130, True)

@@ -207,3 +207,11 @@ def test_a_list_decides_about_no_image(run):
     code, _, err = run(*COMMAND, "--no-rules")
     assert code == 2
     assert "is a list and decides about no image" in " ".join(err.split())
+
+
+@pytest.mark.parametrize("folder", [".", ".."])
+def test_a_folder_without_a_name_is_refused_in_words(run, folder):
+    code, _, err = run(*COMMAND[:-1], folder)
+    assert code == 2
+    assert f"--out {folder} has no name of its own" in " ".join(err.split())
+    assert "name a new folder, such as --out labelled" in " ".join(err.split())

@@ -1,5 +1,6 @@
 """``snellen scan training-set``: which training images are named, in the record, the rows and the pictures."""
 
+import csv
 import json
 import shlex
 
@@ -48,6 +49,11 @@ def test_planted_images_are_named(run, training, tmp_path):
     assert len(named & training) >= 27
     assert len(named - training) <= 2
     assert found["figures"]["images named"] == len(named)
+    with (tmp_path / "here" / "suspects.csv").open(newline="") as stream:
+        listed = list(csv.DictReader(stream))
+    assert {row["id"] for row in listed} == named
+    assert {row["given"] for row in listed} == {"Trouser"}
+    assert "suspects.csv lists the images that were named" in out
     assert (tmp_path / "here" / "sheet-training_set.png").is_file()
     assert len(found["pictures"]) == 4
 

@@ -47,6 +47,18 @@ def test_scale_chooses_the_claims(coin):
     assert reproduce(coin.load(), scale="smoke", seeds=1).claims == ()
 
 
+def test_a_smoke_run_is_of_one_seed_and_a_pilot_says_how_far_it_is(coin):
+    lines = []
+    reproduce(coin.load(), scale="smoke", announce=lines.append)
+    assert coin.calls() == [0]
+    assert lines[0] == "coin at scale smoke: 1 seed"
+    assert lines[1].startswith("seed 0 is finished after ")
+    lines.clear()
+    reproduce(coin.load(), seeds=2, announce=lines.append)
+    assert lines[0].startswith("coin at scale small: 2 seeds, planned for ")
+    assert [line.rpartition(": ")[2] for line in lines[1:]] == ["1 of 2", "2 of 2"]
+
+
 def test_a_seed_over_the_budget_of_time_is_named(coin, results):
     coin.change('[[claims]]\nid = "99.a"', '[budget]\nminutes = 0.01\n\n[[claims]]\nid = "99.a"')
     coin.change("def run", "def spin():\n    return sum(range(60_000_000))\n\ndef run", path=coin.module)

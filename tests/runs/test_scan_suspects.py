@@ -1,5 +1,7 @@
 """What a scan named is left out of training, and nothing else."""
 
+import hashlib
+
 import numpy as np
 import pytest
 
@@ -27,15 +29,17 @@ def scanned(folder, ids, reasons, views=None):
 
 def test_suspects_of_the_training_view_alone_are_left_out(images, tmp_path):
     ids, reasons = images.ids, [None, "suspect", None, "no label", "suspect"]
-    kept = without_named(images, scanned(tmp_path / "one", ids, reasons))
+    folder = scanned(tmp_path / "one", ids, reasons)
+    kept, left_out = without_named(images, folder)
+    content = hashlib.sha256((folder / EVIDENCE).read_bytes()).hexdigest()
+    assert left_out.record() == {"scan": "one", "evidence": content, "images": 2}
     assert kept.ids == [ids[0], ids[2], ids[3]]
     assert kept.name.endswith("without 2 suspects")
     assert np.asarray(kept.read(1)).flat[0] == 2, "the images go with their ids"
     views = ["training", "training", "training", "training", "generated"]
-    assert without_named(images, scanned(tmp_path / "two", ids, reasons, views)).ids == [
-        ids[row] for row in (0, 2, 3, 4)
-    ]
-    assert without_named(images, scanned(tmp_path / "none", ids, [None] * 5)).ids == ids
+    kept, left_out = without_named(images, scanned(tmp_path / "two", ids, reasons, views))
+    assert (kept.ids, left_out.images) == ([ids[row] for row in (0, 2, 3, 4)], 1)
+    assert without_named(images, scanned(tmp_path / "none", ids, [None] * 5))[0].ids == ids
 
 
 def test_other_images_no_scan_and_an_empty_rest_are_refused(images, tmp_path):

@@ -1,11 +1,15 @@
 """``snellen.scan``: rows, words and pictures of every method, whole or again, in a folder that holds nothing else."""
 
+import csv
+import io
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from PIL import Image
@@ -23,7 +27,9 @@ from snellen.data.files.arrays import load_arrays
 from snellen.data.loading import prepared_batches
 from snellen.methods.corruptions.corruption import Corruption
 from snellen.runs.measuring import Files
-from snellen.verbs.scanned_set import write_pictures
+from snellen.runs.scan_suspects import named_rows
+from snellen.runs.thumbnails import GAP, LINE, SIDE, TITLE
+from snellen.verbs.scanned_set import LINES, write_pictures
 
 
 class Brightest(Method):
@@ -269,3 +275,50 @@ def test_rows_of_pictures_that_show_different_objects_are_refused(images, tmp_pa
     rows = [Shown("a", "", {"one": picture}), Shown("b", "", {"two": picture})]
     with pytest.raises(InputError, match="rows must show the same"):
         write_pictures(rows, "odd", "title", tmp_path)
+
+
+class Naming(Brightest):
+    """Names what is brighter than half."""
+
+    name: ClassVar[str] = "naming"
+
+    def scan(self, images, *, classifier=None, rng, progress=None):
+        found = super().scan(images, classifier=classifier, rng=rng, progress=progress)
+        table = found.evidence.table
+        reasons = ["bright" if value > 0.1 else None for value in table["value"].to_pylist()]
+        column = table.column_names.index("reason")
+        table = table.set_column(column, "reason", pa.array(reasons, pa.string()))
+        shown = [Shown(one.name, one.text, {"image": one.pictures["as it is"]}) for one in found.pictures]
+        return replace(found, evidence=replace(found.evidence, table=table), pictures=shown)
+
+
+def test_images_that_were_named_are_a_table_highest_score_first(images, tmp_path):
+    scanned = snellen.scan(None, images, [Naming(), Brightest()], out=tmp_path / "out")
+    assert "suspects.csv" in scanned.files
+    with (tmp_path / "out" / "suspects.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["id"], row["given"]) for row in rows] == [("000003", "b"), ("000002", "b"), ("000001", "b")]
+    assert {(row["reason"], row["setting"]) for row in rows} == {("bright", "naming")}
+    assert float(rows[0]["score"]) == pytest.approx(200 / 255)
+    assert any(line.startswith("suspects.csv lists the images") for line in scanned.summary().last)
+    alone = snellen.scan(None, images, Brightest(), out=tmp_path / "none")
+    assert "suspects.csv" not in alone.files
+    assert alone.summary().last == ()
+
+
+def test_rows_that_are_no_images_are_not_listed(images):
+    of_classes = Evidence.of(["a", "b"], setting="classes", model="none", value=[0.9, 0.1], reason=["stands out", None])
+    assert named_rows(of_classes, images) == []
+
+
+def test_single_pictures_of_items_share_rows(images):
+    many = [
+        Shown(f"{number:02}", f"image {number}", {"image": torch.full((3, 8, 8), 0.01 * number)})
+        for number in range(30)
+    ]
+    files = {}
+    write_pictures(many, "naming", "title", files.__setitem__)
+    with Image.open(io.BytesIO(files["sheet-naming.png"])) as sheet:
+        assert sheet.size == (GAP + 6 * (SIDE + GAP), TITLE + 4 * (SIDE + LINES * LINE + GAP))
+        last = sheet.getpixel((GAP + 5 * (SIDE + GAP) + 5, TITLE + 3 * (SIDE + LINES * LINE + GAP) + 5))
+    assert last[0] == round(0.23 * 255)

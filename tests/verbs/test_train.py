@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from snellen.auditing.audit import audit
 from snellen.auditing.report import AuditReport
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError, RunConflictError
+from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
 from snellen.core.progress import Silent
 from snellen.data.files.arrays import load_arrays
@@ -238,3 +240,25 @@ def test_what_cannot_be_exported_is_reported(tmp_path: Path, monkeypatch: pytest
     assert made.onnx is None
     (note,) = made.notes
     assert "snellen[onnx]" in note
+
+
+def test_card_and_lineage_name_the_scan_whose_suspects_were_left_out(tmp_path: Path) -> None:
+    data, plan = images(), {**PLAN, "epochs": 1}
+    (tmp_path / "scanned").mkdir()
+    reasons = ["suspect", "suspect", "suspect", *[None] * 45]
+    Evidence.of(data.ids, setting="training_set", model="m", reason=reasons).write(
+        tmp_path / "scanned" / "evidence.parquet"
+    )
+    made = train({**RECIPE, "plan": plan}, data, out=tmp_path / "made", without=tmp_path / "scanned", onnx=False)
+    recorded = json.loads((tmp_path / "made" / "card.json").read_bytes())["lineage"]
+    assert recorded["recipe"]["without"] == {
+        "scan": "scanned",
+        "evidence": hashlib.sha256((tmp_path / "scanned" / "evidence.parquet").read_bytes()).hexdigest(),
+        "images": 3,
+    }
+    assert Artifact.load(tmp_path / "made").card == made.artifact.card
+    readme = (tmp_path / "made" / "README.md").read_text()
+    assert "Left out of the training images: 3 that the scan scanned named as suspects" in readme
+    alone = train({**RECIPE, "plan": plan}, data.select(range(3, 48)), out=tmp_path / "alone", onnx=False)
+    assert alone.artifact.card.sha256 == made.artifact.card.sha256, "the three were not trained on"
+    assert "Left out" not in (tmp_path / "alone" / "README.md").read_text()

@@ -16,6 +16,7 @@ import torch
 import snellen
 from snellen.auditing.report import AuditReport
 from snellen.core.errors import InputError, RunConflictError
+from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
 from snellen.core.randomness import Randomness
 from snellen.methods.synthesis.by_name import ByName
@@ -110,6 +111,23 @@ def test_an_unfinished_treatment_goes_on_and_ends_the_same(blind, tmp_path):
         treat(blind, findings="worst_class", out=tmp_path / "cut")
     record = json.loads((tmp_path / "cut" / "treatment.json").read_text(encoding="utf-8"))
     assert [one["outcome"] for one in record["findings"]] == [one.outcome for one in cut.findings]
+
+
+def test_the_result_names_the_scan_whose_suspects_were_left_out(sure, tmp_path):
+    data = garments()["train"]
+    (tmp_path / "scanned").mkdir()
+    reasons = ["suspect", "suspect", *[None] * (len(data) - 2)]
+    Evidence.of(data.ids, setting="training_set", model="m", reason=reasons).write(
+        tmp_path / "scanned" / "evidence.parquet"
+    )
+    made = treat(sure, findings="calibration", without=tmp_path / "scanned", out=tmp_path / "made")
+    words = "Left out of the training images: 2 that the scan scanned named as suspects"
+    assert any(note.startswith(words) for note in made.notes)
+    record = json.loads((tmp_path / "made" / "treatment.json").read_bytes())
+    assert any(note.startswith(words) for note in record["notes"])
+    assert words in (tmp_path / "made" / "README.md").read_text()
+    with pytest.raises(InputError, match="name these images, too"):
+        treat(sure, train=None, findings="calibration", without=tmp_path / "scanned")
 
 
 class Vandal(Treatment):

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import torch
 from threadpoolctl import threadpool_limits
 
 from snellen.auditing.checks import base_check, with_parameters
@@ -31,6 +32,7 @@ from snellen.core.budget import seconds_of
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
+from snellen.core.interruption import noted_interruption
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.rehearsal import rehearsing
@@ -48,6 +50,7 @@ from snellen.runs.given import Images, Model, given_classifier, given_companion,
 from snellen.runs.measuring import measure, read_part
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def audit(
     classifier: Model | None = None,
     images: Images | None = None,
@@ -217,6 +220,7 @@ def audit(
     with ExitStack() as stack:
         place = stack.enter_context(KeptFolder()) if out is None else Path(out)
         folder = place.path if isinstance(place, KeptFolder) else place
+        stack.enter_context(noted_interruption(None if out is None else folder))
         stack.enter_context(explained_unwritable(folder))
         # Threads of numpy's linear algebra spin while they wait, and starve all others as soon as a core is shared.
         stack.enter_context(threadpool_limits(limits=1, user_api="blas"))

@@ -22,8 +22,8 @@ FAR_BETTER = 0.25
 #: p value, on the other half of the images, up to which the other order counts as shown.
 CERTAIN = 1e-3
 
-#: Classes that a title names.
-NAMED = 4
+#: Classes that a title names, and how it begins.
+NAMED, PERMUTED = 4, "Classes look permuted"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,26 +81,38 @@ class OtherOrder:
             for chain in found
         ]
 
+    def title(self, names: tuple[str, ...]) -> str:
+        """Which classes look permuted, in a line."""
+        cycles = self.words(names)
+        more = len(cycles) - NAMED
+        return f"{PERMUTED}: {', '.join(cycles[:NAMED])}" + (f" and {more} more" if more > 0 else "")
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the judged images that are right in the order as it is given."""
+        return float(self.judged.correct.mean())
+
+    @property
+    def other_accuracy(self) -> float:
+        """The same in the other order."""
+        unmoved = self.judged.correct & ~np.isin(self.judged.labels, list(self.answers))
+        return float((_explained(self.judged, self.answers) | unmoved).mean())
+
     def hypothesis(self, names: tuple[str, ...]) -> Hypothesis:
         """That the classes are in one order; harm is the share of images that only the other order explains."""
         explained = _explained(self.judged, self.answers)
         lost = explained & ~self.judged.correct
 
         def finding(harm: float) -> Finding:
-            cycles = self.words(names)
-            more = len(cycles) - NAMED
-            listed = ", ".join(cycles[:NAMED]) + (f" and {more} more" if more > 0 else "")
             return Finding(
                 kind="class_order",
                 harm=harm,
                 p_value=self.p_value,
-                title=f"Classes look permuted: {listed}; compare the order of the class names with that of the outputs",
+                title=f"{self.title(names)}; compare the order of the class names with that of the outputs",
                 facts={
                     "moved_classes": len(self.answers),
-                    "accuracy": float(self.judged.correct.mean()),
-                    "accuracy_in_the_other_order": float(
-                        (explained | (self.judged.correct & ~np.isin(self.judged.labels, list(self.answers)))).mean()
-                    ),
+                    "accuracy": self.accuracy,
+                    "accuracy_in_the_other_order": self.other_accuracy,
                     **{f"labelled_{names[label]}": names[answer] for label, answer in list(self.answers.items())[:20]},
                 },
             )

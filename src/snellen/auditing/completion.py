@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 
 from safetensors.numpy import save
@@ -27,7 +25,7 @@ from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.core.run import Run, write_atomically
+from snellen.core.run import Run, csv_table, write_atomically
 from snellen.data.rejections import check_rejected, counted_reasons
 from snellen.models.remote.sent_log import SENT
 
@@ -139,7 +137,7 @@ def finish(
     for listing, rows in files.lists.items():
         run.write_json(f"lists/{listing}.json", rows)
     for table, rows in files.tables.items():
-        write_atomically(run.folder / "lists" / f"{table}.csv", _csv(rows))
+        write_atomically(run.folder / "lists" / f"{table}.csv", csv_table(rows))
     for group, arrays in files.arrays.items():
         write_atomically(run.folder / "arrays" / f"{group}.safetensors", save(dict(arrays)))
     for key, blob in files.pictures.items():
@@ -164,15 +162,6 @@ def _left_out(effort: Effort | None, resolved: ResolvedAudit) -> list[str]:
         else left_out(effort, [check.name for check in resolved.checks], resolved.classifier.task)
     )
     return [] if line is None else [line]
-
-
-def _csv(rows: Sequence[Mapping[str, object]]) -> bytes:
-    """Rows of the same keys as UTF-8 text with commas, their keys as its header."""
-    text = io.StringIO(newline="")
-    table = csv.writer(text)
-    table.writerow(rows[0] if rows else ())
-    table.writerows(row.values() for row in rows)
-    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def _check_usable(

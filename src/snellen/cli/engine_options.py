@@ -114,6 +114,23 @@ DryRunOption = Annotated[
 ]
 
 
+def placement(
+    engine: DefaultEngineOption = None,
+    processes: ProcessesOption = None,
+    address: AddressOption = None,
+    threads: ThreadsOption = None,
+    allow_rejected: AllowRejectedOption = False,
+) -> Running:
+    """The options that say where a command runs on all of its images, as arguments of its verb."""
+    return {
+        "engine": None if engine is None else engine.value,
+        "processes": processes,
+        "address": address,
+        "threads": threads,
+        "allow_rejected": allow_rejected,
+    }
+
+
 def running(
     engine: DefaultEngineOption = None,
     processes: ProcessesOption = None,
@@ -124,15 +141,7 @@ def running(
     allow_rejected: AllowRejectedOption = False,
 ) -> Running:
     """The options that say where and how long a command runs, as arguments of its verb."""
-    return {
-        "engine": None if engine is None else engine.value,
-        "processes": processes,
-        "address": address,
-        "threads": threads,
-        "part": part,
-        "budget": budget,
-        "allow_rejected": allow_rejected,
-    }
+    return {**placement(engine, processes, address, threads, allow_rejected), "part": part, "budget": budget}
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from snellen.cli.engine_options import ended_like_ctrl_c
 from snellen.cli.progress import TerminalProgress
 from snellen.cli.shown_table import show_table
 from snellen.cli.text import markup, terminal
-from snellen.core.errors import UnreachableError, UnwritableError, WorkerError
+from snellen.core.errors import InputError, UnreachableError, UnwritableError, WorkerError
+from snellen.core.interruption import how_to_resume
 
 if TYPE_CHECKING:
     from snellen.runs.record import RunResult, Summary
@@ -33,6 +34,25 @@ def free_folder(stem: str) -> Path:
     return Path(f"{stem}-{number}")
 
 
+def check_named(folder: Path, beside: str) -> None:
+    """Refuse a folder without a name of its own where something lies beside it under its name.
+
+    >>> check_named(Path("labelled"), "embeddings")
+
+    Args:
+        folder: that was named with --out.
+        beside: what lies there, in a word, as in NAME-embeddings.
+
+    Raises:
+        InputError: "." or "..", or the root of a disk.
+    """
+    if folder.name in ("", ".."):
+        raise InputError(
+            f"--out {folder} has no name of its own, and {beside} are written beside it as NAME-{beside}; name a new "
+            f"folder, such as --out labelled"
+        )
+
+
 @contextmanager
 def show_how_to_resume(folder: Path, given: Path | None) -> Iterator[None]:
     """Print how to resume, on standard error, when the block inside stops: Ctrl-C, a full disk, a server that is away.
@@ -46,7 +66,7 @@ def show_how_to_resume(folder: Path, given: Path | None) -> Iterator[None]:
     except (KeyboardInterrupt, UnreachableError, UnwritableError, WorkerError) as stopped:
         if os.path.exists(folder) or isinstance(stopped, KeyboardInterrupt):
             again = "the same command" if given else f"the same command with --out {shlex.quote(str(folder))}"
-            typer.echo(f"stopped; {folder} is incomplete, and {again} resumes where this stopped", err=True)
+            typer.echo(how_to_resume(folder, again), err=True)
         raise
 
 
@@ -83,6 +103,20 @@ def show_summary(summary: Summary, folder: Path) -> None:
         console.print(markup(line), soft_wrap=True)
 
 
+def show_plan(
+    verb: Callable[..., object],
+    *arguments: object,
+    as_json: bool,
+    **options: Any,  # noqa: ANN401 - what the verb takes
+) -> None:
+    """Print what a call of a verb would cost, as lines or as JSON, and do nothing."""
+    from snellen.core.run import canonical_json
+    from snellen.runs.estimate import plan
+
+    estimate = plan(verb, *arguments, **options)
+    typer.echo(canonical_json(estimate.model_dump(mode="json")) if as_json else str(estimate), nl=not as_json)
+
+
 def carry_out(
     verb: Callable[..., RunResult],
     *arguments: object,
@@ -104,11 +138,9 @@ def carry_out(
         options: of the verb.
     """
     from snellen.core.run import canonical_json
-    from snellen.runs.estimate import plan
 
     if dry_run:
-        estimate = plan(verb, *arguments, out=folder, **options)
-        typer.echo(canonical_json(estimate.model_dump(mode="json")) if as_json else str(estimate), nl=not as_json)
+        show_plan(verb, *arguments, as_json=as_json, out=folder, **options)
         return
     with ended_like_ctrl_c(), show_how_to_resume(folder, given), TerminalProgress() as progress:
         made = verb(*arguments, out=folder, progress=progress, **options)

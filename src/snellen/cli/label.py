@@ -10,7 +10,7 @@ import typer
 from snellen.cli.asking import answer_by_key
 from snellen.cli.clarifying import clarified_concept
 from snellen.cli.engine_options import DryRunOption, ThreadsOption
-from snellen.cli.filled_folder import carry_out, free_folder
+from snellen.cli.filled_folder import carry_out, check_named, free_folder
 from snellen.cli.privacy_options import AllowRemoteOption
 from snellen.cli.progress import loading
 from snellen.cli.run_options import DeviceOption, JsonOption, SeedOption
@@ -120,6 +120,7 @@ def label(
 ) -> None:
     """Turn a concept in words into a classifier. Language and vision models label the images."""
     folder = out or free_folder("snellen-label")
+    check_named(folder, "embeddings")
     if labels is not None and review is not None:
         raise InputError(
             f"--labels {labels} names labels that you have, and --review {review} lets you label images, into "

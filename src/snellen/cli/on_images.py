@@ -100,7 +100,7 @@ def carry_out_on_images(
     """
     function = Target(target=verb)
     folder = out or free_folder(f"snellen-{verb.rpartition(':')[2]}")
-    methods = [_placed(method, model_choice["device"]) for method in methods]
+    methods = [placed_method(method, model_choice["device"]) for method in methods]
     with loading("reading images and model") as spinner:
         from snellen.models.classifiers.references import load_classifier
         from snellen.runs.settings import named_settings
@@ -136,7 +136,7 @@ def carry_out_on_images(
     )
 
 
-def _placed(method: Method, device: str) -> Method:
+def placed_method(method: Method, device: str) -> Method:
     """A method that loads models itself runs them on the device of the command, unless it names its own."""
     fields = type(method).model_fields
     if "device" not in fields or "device" in method.model_fields_set or device == fields["device"].default:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from snellen.cli.engine_options import running
+from snellen.cli.engine_options import placement, running
 from snellen.cli.on_images import model_choice
 from snellen.cli.run_options import model_options, reading
 
@@ -16,6 +16,7 @@ GROUPS: dict[str, Callable[..., Any]] = {
     "reading": reading,
     "model_choice": model_choice,
     "built": model_options,
+    "placement": placement,
     "running": running,
 }
 

@@ -39,7 +39,11 @@ def reproduce(
     ] = ScaleOption.small,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="Seeds of a run that is not recorded.", show_default="as many as the budget says"),
+        typer.Option(
+            min=1,
+            help="Seeds of a run that is not recorded.",
+            show_default="1 at scale smoke, else as many as the budget says",
+        ),
     ] = None,
     record: Annotated[
         bool, typer.Option("--record", help="Write results/NAME.json in this folder, with the seeds of the budget.")
@@ -82,12 +86,17 @@ def reproduce(
                 seeds=seeds,
                 record_in=_RESULTS if record else None,
                 progress=progress,
+                announce=_announce,
             )
     if as_json:
         typer.echo(canonical_json(result.model_dump(mode="json")), nl=False)
     else:
         _show(result)
     raise typer.Exit(0 if result.holds else 1)
+
+
+def _announce(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _tell(name: str, result: Result | None) -> None:

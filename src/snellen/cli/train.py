@@ -52,7 +52,6 @@ def train(
     with loading("reading images") as spinner:
         from snellen.core.artifact import Artifact
         from snellen.runs.given import given_companion
-        from snellen.runs.scan_suspects import without_named
         from snellen.verbs.train import check_free
         from snellen.verbs.train import train as deliver
 
@@ -63,7 +62,6 @@ def train(
         if lacking is not None:
             raise InputError(f"{methods[0].name} {lacking}")
         images = read_images(data, reading, spinner)
-        images = images if without is None else without_named(images, without)
         chooses = None if val is None else given_companion(val, reading["columns"], spinner)
         audited = None if test is None else given_companion(test, reading["columns"], spinner)
     try:
@@ -75,6 +73,7 @@ def train(
                 val=chooses,
                 test=audited,
                 base=parent,
+                without=without,
                 onnx=onnx,
                 seed=seed,
                 progress=progress,
@@ -87,6 +86,8 @@ def train(
 
 
 def _show(made: Delivered, data: str) -> None:
+    from snellen.verbs.model_card import left_out_of
+
     for name, figure in made.artifact.card.metrics.items():
         typer.echo(f"{name}: {figure:.4f}")
     if made.report is not None:
@@ -100,6 +101,8 @@ def _show(made: Delivered, data: str) -> None:
         typer.echo(
             f"{lost} of the images to learn from could not be used (damaged, or without {why}) and were left out"
         )
+    if (left_out := left_out_of(made.artifact.card)) is not None:
+        typer.echo(harmless(left_out.words))
     for note in made.notes:
         typer.echo(harmless(note))
     if made.artifact.card.kind == "segmenter":

@@ -128,15 +128,12 @@ def treat(
     """
     if out is None and not plan_only:
         raise InputError("name a new folder for the treated classifier with --out FOLDER, or ask for --plan-only")
-    if without is not None and train is None:
-        raise InputError("--without leaves training images out: name these images, too, with --train")
     with loading("opening the audit") as spinner:
         from snellen.cli.run_options import read_images
         from snellen.core.budget import seconds_of, time_words
         from snellen.core.run import canonical_json
         from snellen.models.classifiers.references import load_classifier
         from snellen.models.remote.permission import permitting
-        from snellen.runs.scan_suspects import without_named
         from snellen.verbs.treat import treat as run_treatment
         from snellen.verbs.treat import treatment_plan
 
@@ -148,14 +145,13 @@ def treat(
                 "images": None if images is None else read_images(images, reading, spinner),
                 "classifier": None if model is None else load_classifier(model, classes, device=device, **built),
             }
-            if without is not None:
-                given["train"] = without_named(given["train"], without)
     common: dict[str, Any] = {
         **given,
         "findings": tuple(finding or ()),
         "treatments": treatment or None,
         "generator": _maker(generator, adapter, prompt or ()),
         "train_limit": train_limit,
+        "without": without,
         "seed": seed,
     }
     if plan_only:

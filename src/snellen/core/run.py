@@ -8,13 +8,15 @@ flushed to the disk, names included, before it counts.
 
 from __future__ import annotations
 
+import csv
 import errno
 import hashlib
+import io
 import json
 import os
 import secrets
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -100,6 +102,19 @@ def canonical_json(value: object) -> bytes:
     True
     """
     return (json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def csv_table(rows: Sequence[Mapping[str, object]]) -> bytes:
+    r"""Rows of the same keys as UTF-8 text with commas, their keys as its header; None is an empty cell.
+
+    >>> csv_table([{"id": "a", "score": 0.5}, {"id": "b", "score": None}])
+    b'id,score\r\na,0.5\r\nb,\r\n'
+    """
+    text = io.StringIO(newline="")
+    table = csv.writer(text)
+    table.writerow(rows[0] if rows else ())
+    table.writerows(row.values() for row in rows)
+    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

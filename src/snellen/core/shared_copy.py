@@ -15,7 +15,8 @@ def shared_copy(module: nn.Module, name: str) -> nn.Module:
     """A copy with the same parameters and buffers in memory, frozen and in evaluation mode.
 
     Mode, ``requires_grad`` and device of the original do not change when the copy does. Weights are not copied: when
-    the original is trained on, the copy has the new weights, too.
+    the original is trained on, the copy has the new weights, too. Those that were made inside torch.inference_mode()
+    are copied.
 
     >>> from torch import nn
     >>> original = nn.Linear(2, 1).train()
@@ -31,9 +32,9 @@ def shared_copy(module: nn.Module, name: str) -> nn.Module:
     # What a module keeps of its last call may belong to a graph of gradients, which cannot be copied.
     kept = [value for layer in module.modules() for value in vars(layer).values() if isinstance(value, Tensor)]
     shared: dict[int, object] = {id(value): value.detach().clone() for value in kept}
-    shared |= {id(buffer): buffer.detach() for buffer in module.buffers()}
+    shared |= {id(buffer): _usable(buffer) for buffer in module.buffers()}
     shared |= {
-        id(parameter): nn.Parameter(parameter.detach(), requires_grad=False) for parameter in module.parameters()
+        id(parameter): nn.Parameter(_usable(parameter), requires_grad=False) for parameter in module.parameters()
     }
     try:
         made = copy.deepcopy(module, shared)
@@ -43,6 +44,11 @@ def shared_copy(module: nn.Module, name: str) -> nn.Module:
             f"lambda images: model(images), which only returns scores"
         ) from error
     return made.eval()
+
+
+def _usable(weight: Tensor) -> Tensor:
+    """The same memory; a copy of what was made in torch's inference mode, through which no gradient passes."""
+    return weight.detach().clone() if weight.is_inference() else weight.detach()
 
 
 def is_touched(module: nn.Module) -> bool:

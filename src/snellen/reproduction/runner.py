@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from snellen.core.budget import time_words
 from snellen.core.errors import InputError, SnellenError
 from snellen.core.progress import Progress, Silent
 from snellen.core.run import canonical_json, write_atomically
 from snellen.core.system import Scale, System, find_system, read_record
 from snellen.reproduction.experiment_code import experiment_hash
+from snellen.reproduction.full_inputs import check_full_inputs
 from snellen.reproduction.judge import judge_claim, judge_gate
 from snellen.reproduction.record_rules import check_recordable
 from snellen.reproduction.result import Result
@@ -42,6 +44,7 @@ def reproduce(
     seeds: int | None = None,
     record_in: Path | str | None = None,
     progress: Progress | None = None,
+    announce: Callable[[str], None] = lambda line: None,
 ) -> Result:
     """Measure the claims of one system.
 
@@ -52,26 +55,32 @@ def reproduce(
     Args:
         system: a system, or its name, number or acronym as :func:`snellen.core.system.find_system` takes them.
         scale: smoke, small or full.
-        seeds: of a pilot; None: as many as the budget says. A record has the seeds of its budget.
+        seeds: of a pilot; None: one at scale smoke, which judges nothing, else as many as the budget says. A record
+            has the seeds of its budget.
         record_in: folder for ``NAME.json``; None records nothing.
         progress: callback that receives progress updates.
+        announce: is called with a line before the first seed, and after each.
 
     Raises:
-        InputError: the system is unknown, not built, has no claim at this scale, or its experiment is not there; or the
-            result may not be recorded, see :func:`snellen.reproduction.record_rules.check_recordable`.
+        InputError: the system is unknown, not built, has no claim at this scale, or its experiment is not there; at
+            full scale, models or data are not named in the environment, or not there; or the result may not be
+            recorded, see :func:`snellen.reproduction.record_rules.check_recordable`.
         SnellenError: the experiment did not return a figure that a claim names, or one that is no finite number.
     """
     system = _runnable(system, scale)
     listener = progress or Silent()
     if record_in is None:
-        count = system.budget.seeds if seeds is None else seeds
+        count = seeds if seeds is not None else 1 if scale == "smoke" else system.budget.seeds
         if count < 1:
             raise InputError(f"seeds must be at least 1, got {count}")
+        announce(_beginning(system, scale, count))
         listener.begin("seeds", count)
         measured = []
         for seed in range(count):
-            measured.append(_measure(system, scale, seed, listener))
+            made = _measure(system, scale, seed, listener)
+            measured.append(made)
             listener.advance("seeds", 1)
+            announce(f"seed {seed} is finished after {time_words(made.duration_s)}: {seed + 1} of {count}")
         listener.finish("seeds")
         return _judged(system, scale, measured, ())
     if seeds is not None and seeds != system.budget.seeds:
@@ -79,11 +88,13 @@ def reproduce(
             f"the record of {system.name} has the {system.budget.seeds} seeds of its budget, fixed before it was run; "
             f"leave --seeds out, or change [budget] in reproduction/{system.name}/claims.toml"
         )
+    announce(_beginning(system, scale, system.budget.seeds))
     listener.begin("seeds", system.budget.seeds)
     result = None
     while result is None:
         result = advance_record(system, Path(record_in), scale=scale, progress=listener)
         listener.advance("seeds", 1)
+        announce("a seed is finished")
     listener.finish("seeds")
     return result
 
@@ -236,6 +247,13 @@ def _differ(one: SeedFile, other: SeedFile, name: str) -> bool:
     return name not in one.figures or name not in other.figures or one.figures[name] != other.figures[name]
 
 
+def _beginning(system: System, scale: Scale, count: int) -> str:
+    """What is about to be measured, and how long it may take."""
+    seeds = "1 seed" if count == 1 else f"{count} seeds"
+    least = f", planned for {system.budget.minutes:g} minutes each" if scale == "small" else ""
+    return f"{system.name} at scale {scale}: {seeds}{least}"
+
+
 def _runnable(system: System | str | int, scale: Scale) -> System:
     if not isinstance(system, System):
         system = find_system(str(system))
@@ -246,6 +264,8 @@ def _runnable(system: System | str | int, scale: Scale) -> System:
         )
     if scale != "smoke" and not any(scale in claim.scales for claim in system.claims):
         raise InputError(f"system {system.number} states no claim at scale {scale!r}")
+    if scale == "full":
+        check_full_inputs(system.name)
     return system
 
 

@@ -98,6 +98,33 @@ class Estimate(BaseModel):
         return "\n".join([*lines, *self.notes])
 
 
+def together(parts: Sequence[Estimate], what: str, folder: Path | None) -> Estimate:
+    """What several calls will cost, one after the other; a figure that one of them does not give is None.
+
+    >>> one = Estimate(what="attack", folder=None, items=20, shards=1, seconds=2.0)
+    >>> both = together([one, one], "evaluation", None)
+    >>> both.items, both.seconds, both.queries
+    (40, 4.0, None)
+
+    Args:
+        parts: the calls.
+        what: they write together.
+        folder: where; None where nothing is kept.
+    """
+    added = {
+        name: None if None in (values := [getattr(one, name) for one in parts]) else sum(values)
+        for name in ("items", "shards", "done", "queries", "gradients", "seconds", "requests")
+    }
+    return Estimate(
+        what=what,
+        folder=folder,
+        memory=max((one.memory for one in parts if one.memory is not None), default=None),
+        skipped={name: reason for one in parts for name, reason in one.skipped.items()},
+        notes=tuple(dict.fromkeys(note for one in parts for note in one.notes)),
+        **added,
+    )
+
+
 class Planned(Exception):  # noqa: N818 - no error: how a call that is only planned ends
     """Ends a call once it is known what it would cost."""
 

@@ -39,14 +39,27 @@ def image_sheet(images: ImageSet, indices: Sequence[int], *, columns: int = 6, c
             else classes[index] or images.ids[index]
         )
         shown.append((pixels, text))
+    return tile_sheet(images.name, shown, columns=columns, lines=CAPTION_LINES if captions else 1)
+
+
+def tile_sheet(
+    title: str, shown: Sequence[tuple[torch.Tensor, str]], *, columns: int = 6, lines: int = 1
+) -> Image.Image:
+    """Draw pictures in rows, each with its own text below it.
+
+    Args:
+        title: above everything.
+        shown: pictures, uint8 (3, h, w), and texts.
+        columns: pictures in a row.
+        lines: of a text, at most.
+    """
     rows = [shown[start : start + columns] for start in range(0, len(shown), columns)]
-    lines = CAPTION_LINES if captions else 1
     tall = [max(thumbnail_size(pixels)[1] for pixels, _ in row) for row in rows]
     below = lines * LINE + GAP
     sheet = Image.new("RGB", (GAP + columns * (SIDE + GAP), TITLE + sum(height + below for height in tall)), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     large, small = ImageFont.load_default(15), ImageFont.load_default(12)
-    draw.text((GAP, 7), cut(draw, images.name, large, sheet.width - 2 * GAP), INK, large)
+    draw.text((GAP, 7), cut(draw, title, large, sheet.width - 2 * GAP), INK, large)
     top = TITLE
     for row, height in zip(rows, tall, strict=True):
         for column, (pixels, text) in enumerate(row):

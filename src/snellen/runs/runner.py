@@ -25,6 +25,7 @@ from snellen.core.errors import UnsentError
 from snellen.core.evidence import Evidence
 from snellen.core.formats import MANIFEST
 from snellen.core.images import ImageSet
+from snellen.core.interruption import noted_interruption
 from snellen.core.progress import Progress
 from snellen.core.rehearsal import rehearsing
 from snellen.core.run import Run, canonical_json, write_atomically
@@ -233,6 +234,7 @@ def carried_out(
             folder = Path(out)
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory())) / made.what.replace(" ", "-")
+        stack.enter_context(noted_interruption(None if out is None else folder))
         stack.enter_context(explained_unwritable(folder))
         sent = stack.enter_context(sent_log())
         part = where.part_of(out)

@@ -1,22 +1,92 @@
-"""Training images without those that a scan named: what to train on, and to treat with."""
+"""The images that a scan named: a table of them, and the training images without them."""
 
 from __future__ import annotations
 
+import hashlib
+import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
+from snellen.runs.layout import classes_of
 from snellen.runs.record import EVIDENCE
 
 #: The reason of rows that a scan names, and the view that they must be of where a scan has several.
 SUSPECT, TRAINING = "suspect", "training"
 
+#: The table of the images that a scan named, for people.
+SUSPECTS = "suspects.csv"
 
-def without_named(images: ImageSet, folder: Path) -> ImageSet:
-    """The images that a scan of them did not name as suspects.
+
+def named_rows(evidence: Evidence, images: ImageSet) -> list[dict[str, object]]:
+    """The images that scans named with a reason, of each setting those with the highest scores first.
+
+    Args:
+        evidence: of the scans. Settings whose rows are no images, such as classes, name none.
+        images: that were scanned.
+
+    Returns:
+        For each image ``id``, its class as ``given`` (None where unknown), ``reason``, ``score`` and ``setting``.
+    """
+    classes = dict(zip(images.ids, classes_of(images), strict=True))
+    found = list[dict[str, object]]()
+    for setting in evidence.settings:
+        rows = [row for row in evidence.where(setting=setting).table.to_pylist() if row.get("view") in (None, TRAINING)]
+        if any(row["example_id"] not in classes for row in rows):
+            continue
+        named = [row for row in rows if row["status"] == "ok" and row["reason"] is not None]
+        named.sort(key=lambda row: -math.inf if row["value"] is None else row["value"], reverse=True)
+        found += [
+            {
+                "id": row["example_id"],
+                "given": classes[row["example_id"]],
+                "reason": row["reason"],
+                "score": row["value"],
+                "setting": setting,
+            }
+            for row in named
+        ]
+    return found
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What was left out of a training because a scan named it; a part of the lineage of what was trained.
+
+    Attributes:
+        scan: name of the scan's folder.
+        evidence: sha256 of its evidence.
+        images: how many it named.
+    """
+
+    scan: str
+    evidence: str
+    images: int
+
+    def record(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @property
+    def words(self) -> str:
+        """In a sentence.
+
+        >>> LeftOut("scanned", "0123456789abcdef0123", 89).words
+        'Left out of the training images: 89 that the scan scanned named as suspects (evidence 0123456789abcdef…).'
+        """
+        return (
+            f"Left out of the training images: {self.images} that the scan {self.scan} named as suspects (evidence "
+            f"{self.evidence[:16]}…)."
+        )
+
+
+def without_named(images: ImageSet, folder: Path) -> tuple[ImageSet, LeftOut]:
+    """The images that a scan of them did not name as suspects, and what was left out.
 
     Args:
         images: that were scanned, or more of them.
@@ -47,4 +117,6 @@ def without_named(images: ImageSet, folder: Path) -> ImageSet:
     kept = [row for row, key in enumerate(images.ids) if key not in named]
     if not kept:
         raise InputError(f"{folder} names all {len(images)} images of {images.name}; nothing would stay")
-    return images.select(kept, name=f"{images.name} without {len(named)} suspects")
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    left_out = LeftOut(folder.resolve().name, content, len(images) - len(kept))
+    return images.select(kept, name=f"{images.name} without {len(named)} suspects"), left_out

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
+import torch
+
+from snellen.auditing.class_order import OtherOrder
+from snellen.checks.per_image import PerImage
 from snellen.core import index
 from snellen.core.errors import InputError, ModelError
 from snellen.core.evidence import Evidence
@@ -34,6 +39,7 @@ from snellen.verbs.attacked_set import AttackedSet
 from snellen.verbs.robustbench_record import as_attacked, robustbench_record
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def attack(
     classifier: Model,
     images: Images,
@@ -99,6 +105,9 @@ def attack(
         columns: what the columns of a table, or the fields of a data set, mean: ``{"image": "file", "label": "dx"}``.
         progress: callback that receives progress updates.
         running: engine, part, budget, allow_rejected: see :class:`~snellen.runs.runner.Running`.
+
+    Warns:
+        UserWarning: the classes look permuted: another order of their names explains the decisions far better.
 
     Returns:
         Figures by setting, with the evidence; of an attack on the camera those of objects.
@@ -166,6 +175,8 @@ def attack(
 
     with carried_out(call, len(inputs.images), out, listener, running) as carried:
         carried.measure()
+    if (permuted := carried.result.permuted) is not None:
+        warnings.warn(permuted, UserWarning, stacklevel=3)  # the decorator is one level
     return carried.result
 
 
@@ -183,6 +194,7 @@ def _conclude(work: Work, shards: Sequence[range], run: Run, folder: Path) -> At
         preparation = work.classifier.preparation
         files += write_adversarial_images(run, len(shards), work.settings, work.images, preparation, work.seed, folder)
     figures = {}
+    order = _order_doubt(evidence[CLEAN], work.classifier.class_names)
     for setting in work.settings:
         before: list[str] = [doubt for extra in extras for doubt in extra["doubts"]]
         if isinstance(setting.method, StandardEnsemble):
@@ -196,7 +208,7 @@ def _conclude(work: Work, shards: Sequence[range], run: Run, folder: Path) -> At
                 write_atomically(folder / files[-1], canonical_json(record))
         needy = "gradients" in setting.method.needs
         figures[setting.name] = attack_figures(
-            evidence[setting.name], evidence[CLEAN], setting.record, before if needy else ()
+            evidence[setting.name], evidence[CLEAN], setting.record, [*order, *(before if needy else ())]
         )
     return AttackedSet(
         plan=dict(run.plan),
@@ -207,6 +219,18 @@ def _conclude(work: Work, shards: Sequence[range], run: Run, folder: Path) -> At
         folder=folder,
         evidence=Evidence.merge(evidence.values()),
     )
+
+
+def _order_doubt(clean: Evidence, names: tuple[str, ...]) -> list[str]:
+    """That another order of the classes explains the decisions far better, in words; nothing where none does."""
+    known = PerImage.of(clean)
+    order = OtherOrder.of(known.select(known.labelled), len(names)) if known.labelled.any() else None
+    if order is None:
+        return []
+    return [
+        f"{order.title(names)}. Of {len(order.judged)} images, {order.accuracy:.1%} are right in the given order, and "
+        f"{order.other_accuracy:.1%} in this one: give class_names=[...] (--classes FILE) in the order of the outputs"
+    ]
 
 
 def _refuse(work: Work, rejected: Sequence[RejectedImage]) -> None:

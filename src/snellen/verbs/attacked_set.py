@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import ClassVar
 
+from snellen.auditing.class_order import PERMUTED
 from snellen.methods.attacks.goal import RECORD
 from snellen.runs.record import Figure, RejectedImage, RunResult, Summary, Table, figure_row
 from snellen.verbs.attack_figures import AttackFigures
@@ -26,6 +27,17 @@ class AttackedSet(RunResult):
     clean_accuracy: Figure
     settings: dict[str, AttackFigures]
     rejected: tuple[RejectedImage, ...] = ()
+
+    @property
+    def permuted(self) -> str | None:
+        """That the classes look permuted, in words; None where nothing says so."""
+        doubts = (doubt for figures in getattr(self, "settings", {}).values() for doubt in figures.doubts)
+        return next((doubt for doubt in doubts if doubt.startswith(PERMUTED)), None)
+
+    def __repr__(self) -> str:
+        return "\n".join([super().__repr__(), *([] if self.permuted is None else [f"warning: {self.permuted}"])])
+
+    __str__ = __repr__
 
     @property
     def manifest(self) -> Path | None:

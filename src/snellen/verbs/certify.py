@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Unpack, cast
 
+import torch
+
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
@@ -84,6 +86,7 @@ class Work(MethodWork):
         return Shard(evidence, {"rejected": rejected, "said": recorded})
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def certify(
     classifier: Model,
     images: Images,

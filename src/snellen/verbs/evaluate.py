@@ -9,10 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Unpack
 
+import torch
+
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
+from snellen.core.method import ViewAttack
 from snellen.core.progress import Progress
 from snellen.data.references import Array
+from snellen.runs.estimate import Estimate, Planned, together
 from snellen.runs.given import Images, Model, given_classifier, given_images
 from snellen.runs.runner import Running
 from snellen.runs.safe_names import folder_names
@@ -22,6 +26,7 @@ from snellen.verbs.attacked_set import AttackedSet
 from snellen.verbs.evaluation import Evaluation, evaluation_of
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def evaluate(
     models: Sequence[Model] | Mapping[str, Model],
     attacks: Methods,
@@ -33,6 +38,7 @@ def evaluate(
     out: Path | str | None = None,
     limit: int | None = None,
     batch_size: int = 64,
+    workers: int = 0,
     progress: Progress | None = None,
     **running: Unpack[Running],
 ) -> Evaluation:
@@ -59,6 +65,7 @@ def evaluate(
             ``differences.csv`` the tables. The same call resumes where it was interrupted. None: nothing is kept.
         limit: at most so many images, drawn at random, the same for every model and seed.
         batch_size: images in one pass.
+        workers: threads that read images ahead; changes no result.
         progress: callback that receives progress updates.
         running: engine, processes: see :class:`~snellen.runs.runner.Running`; neither ``part`` nor ``budget``, with
             which models would see different images.
@@ -71,29 +78,38 @@ def evaluate(
         raise InputError(f"give at least one model, and seeds that all differ; got {len(models)} models, seeds {seeds}")
     if (left := [name for name in ("part", "budget") if running.get(name) is not None]) != []:
         raise InputError(f"every model must see the same images: leave {' and '.join(left)} out, and use limit")
-    named_settings(attacks, "attacks")  # refuses what is no attack before a model is loaded
+    # Refuses what is no attack before a model is loaded.
+    if any(isinstance(setting.method, ViewAttack) for setting in named_settings(attacks, "attacks")):
+        raise InputError("attacks on the camera judge views of objects; use snellen.attack for each model")
     held = given_images(images, labels)
     shown = held if limit is None else held.limit(limit)
     named = _named(models, [given_classifier(model, shown, class_names) for model in _values(models)])
     folders = folder_names(named)
     found: dict[str, dict[int, AttackedSet]] = {name: {} for name in named}
+    costs: list[Estimate] = []
     for name, classifier in named.items():
         for seed in seeds:
             place = None if out is None else Path(out) / folders[name] / f"seed-{seed}"
-            attacked = attack(
-                classifier,
-                shown,
-                attacks,
-                out=place,
-                batch_size=batch_size,
-                seed=seed,
-                save_images=False,
-                progress=progress,
-                **running,
-            )
-            if not isinstance(attacked, AttackedSet):
-                raise InputError("attacks on the camera judge views of objects; use snellen.attack for each model")
+            try:
+                attacked = attack(
+                    classifier,
+                    shown,
+                    attacks,
+                    out=place,
+                    batch_size=batch_size,
+                    workers=workers,
+                    seed=seed,
+                    save_images=False,
+                    progress=progress,
+                    **running,
+                )
+            except Planned as planned:
+                costs.append(planned.estimate)
+                continue
+            assert isinstance(attacked, AttackedSet)  # those on the camera are refused above
             found[name][seed] = attacked
+    if costs:
+        raise Planned(together(costs, "evaluation", None if out is None else Path(out)))
     evaluation = evaluation_of(found, data=shown.name)
     if out is not None:
         evaluation.write(Path(out))

@@ -136,6 +136,7 @@ class Work(MethodWork):
         ), lost
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def explain(
     classifier: Model,
     images: Images,

@@ -138,6 +138,7 @@ class Networks:
         return random_rows(len(self.split.rows), len(self.split.images), Randomness(self.seed).child(forget_set))
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def forget(
     classifier: Model,
     images: Images,

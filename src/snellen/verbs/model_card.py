@@ -14,6 +14,10 @@ from snellen.auditing.markdown import plain, table
 from snellen.auditing.report import AuditReport
 from snellen.core.artifact import Card
 from snellen.models.segmenters.pixel_classifiers import lines_that_predict
+from snellen.runs.scan_suspects import LeftOut
+
+#: Entry of a lineage's recipe that says which images a scan kept out of the training.
+WITHOUT = "without"
 
 #: Findings and classes that are named; all findings are in the report.
 _FINDINGS, _CLASSES = 10, 30
@@ -145,12 +149,25 @@ def _use(onnx: str | None) -> str:
     return "\n".join(lines)
 
 
+def with_left_out(card: Card, left_out: LeftOut) -> Card:
+    """A card whose lineage says which images a scan kept out of the training."""
+    recipe = {**card.lineage.recipe, WITHOUT: left_out.record()}
+    return card.model_copy(update={"lineage": card.lineage.model_copy(update={"recipe": recipe})})
+
+
+def left_out_of(card: Card) -> LeftOut | None:
+    """What a scan kept out of the training, as :func:`with_left_out` recorded it; None where nothing was."""
+    recorded = card.lineage.recipe.get(WITHOUT)
+    return None if recorded is None else LeftOut(**recorded)
+
+
 def _training(card: Card) -> str:
-    lineage = card.lineage
-    rows = [(key, _shown(value)) for key, value in lineage.recipe.items() if not isinstance(value, Mapping)]
+    lineage, left_out = card.lineage, left_out_of(card)
+    recipe = {key: value for key, value in lineage.recipe.items() if key != WITHOUT}
+    rows = [(key, _shown(value)) for key, value in recipe.items() if not isinstance(value, Mapping)]
     rows += [
         (f"{key}.{name}", _shown(value))
-        for key, inner in lineage.recipe.items()
+        for key, inner in recipe.items()
         if isinstance(inner, Mapping)
         for name, value in inner.items()
     ]
@@ -162,6 +179,8 @@ def _training(card: Card) -> str:
         + ", ".join(f"{key} {value}" for key, value in lineage.environment.items())
         + "."
     )
+    if left_out is not None:
+        lines += ["", plain(left_out.words)]
     if card.metrics:
         line = ", ".join(f"{name.removeprefix('val.')} {value:.4f}" for name, value in card.metrics.items())
         lines += ["", f"On the images that chose the epoch (an optimistic figure): {line}."]

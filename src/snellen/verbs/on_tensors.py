@@ -41,6 +41,7 @@ class CertifiedValues(NamedTuple, Generic[Values]):
     radius: Values
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def attack_tensors(
     model: Model,
     images: Values,
@@ -91,6 +92,7 @@ def attack_tensors(
     return batches.returned(batches.channels(torch.cat(found)), images)
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def explain_tensors(
     model: Model,
     images: Values,
@@ -146,6 +148,7 @@ def _map_of(
     return next(iter(explained.maps.values()))
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def certify_tensors(
     model: Model,
     images: Values,
@@ -229,7 +232,9 @@ class _Batches:
 
 
 def _tensor(values: Tensor | NDArray[Any]) -> Tensor:
-    return values if isinstance(values, Tensor) else torch.from_numpy(np.ascontiguousarray(values))
+    if not isinstance(values, Tensor):
+        return torch.from_numpy(np.ascontiguousarray(values))
+    return values.clone() if values.is_inference() else values  # a tensor of inference mode never has gradients
 
 
 def _classifier(model: Model, images: Tensor) -> Classifier:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar, Protocol, Unpack, runtime_checkable
 
 import pyarrow.compute as pc
+import torch
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
@@ -15,7 +16,7 @@ from snellen.core.evidence import Evidence
 from snellen.core.images import ImageSet
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
-from snellen.core.run import Run
+from snellen.core.run import Run, csv_table, write_atomically
 from snellen.core.run_plan import describe_data, describe_machine, describe_model
 from snellen.data.files.labels import align_labels
 from snellen.data.references import Labels
@@ -26,6 +27,7 @@ from snellen.runs.inputs import inputs_of
 from snellen.runs.measuring import Put
 from snellen.runs.method_work import MethodWork
 from snellen.runs.runner import Call, Rejections, Running, batches, carried_out
+from snellen.runs.scan_suspects import SUSPECTS, named_rows
 from snellen.runs.settings import Methods, Setting
 from snellen.runs.shard import Shard
 from snellen.verbs.scanned_set import EVIDENCE, WHAT, ScannedFigures, ScannedSet, scanned_figures, write_pictures
@@ -87,6 +89,7 @@ class Work(MethodWork):
         return Shard({setting.name: found.evidence}, {"figures": figures.model_dump(mode="json")})
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def scan(
     classifier: Model | None,
     images: Images,
@@ -106,10 +109,10 @@ def scan(
 
     Images that cannot be used count nowhere and are named. What is random depends on ``seed`` and the id of the image.
 
-    ``out`` gets ``evidence.parquet`` with the rows of all methods, ``sheet-SETTING.png`` and ``SETTING/`` with the
-    pictures of each, and ``scan.json``, the record, last. A method is done whole or again: a call that was interrupted
-    leaves a folder ``unfinished`` and no record, and the same call resumes with the method in which it stopped. When
-    everything is there, it writes nothing.
+    ``out`` gets ``evidence.parquet`` with the rows of all methods, ``suspects.csv`` with the images that they named,
+    ``sheet-SETTING.png`` and ``SETTING/`` with the pictures of each, and ``scan.json``, the record, last. A method is
+    done whole or again: a call that was interrupted leaves a folder ``unfinished`` and no record, and the same call
+    resumes with the method in which it stopped. When everything is there, it writes nothing.
 
     Args:
         classifier: see :func:`snellen.load_classifier`; None for methods that need images alone.
@@ -172,7 +175,7 @@ def scan(
             work=lambda _: work,
             shards=batches(len(settings), 1),
             task=TASK,
-            conclude=lambda run, folder: _conclude(settings, run, folder),
+            conclude=lambda run, folder: _conclude(work, run, folder),
             images=shown,
             seen=lambda _: range(len(shown)),
             classifiers=() if model is None else (model,),
@@ -216,11 +219,16 @@ def _rejections(work: Work, run: Run) -> Iterator[Rejections]:
         yield Rejections(reasons, min(len(work.images), most) if isinstance(most, int) else len(work.images))
 
 
-def _conclude(settings: Sequence[Setting], run: Run, folder: Path) -> ScannedSet:
-    """Write the rows of all methods, and make the record."""
+def _conclude(work: Work, run: Run, folder: Path) -> ScannedSet:
+    """Write the rows of all methods and the images that they named, and make the record."""
+    settings = work.settings
     whole = Evidence.merge(run.shard_evidence(number, setting.name) for number, setting in enumerate(settings))
     write_evidence(whole, folder)
+    files = [EVIDENCE]
+    if named := named_rows(whole, work.images):
+        write_atomically(folder / SUSPECTS, csv_table(named))
+        files.append(SUSPECTS)
     figures = (run.shard_extra(number)["figures"] for number in range(len(settings)))
     found = {setting.name: ScannedFigures.model_validate(one) for setting, one in zip(settings, figures, strict=True)}
     pictures = [file for figures in found.values() for file in figures.pictures]
-    return ScannedSet(plan=dict(run.plan), settings=found, files=(EVIDENCE, *pictures), folder=folder, evidence=whole)
+    return ScannedSet(plan=dict(run.plan), settings=found, files=(*files, *pictures), folder=folder, evidence=whole)

@@ -12,17 +12,23 @@ from torch import Tensor
 from snellen.core.errors import InputError
 from snellen.core.outcomes import Scanned, Shown
 from snellen.core.preprocessing import to_image
+from snellen.runs.image_sheet import tile_sheet
 from snellen.runs.measuring import Put
 from snellen.runs.picture_grid import picture_grid
 from snellen.runs.record import EVIDENCE as EVIDENCE
 from snellen.runs.record import RejectedImage, RunResult, Summary, Table
 from snellen.runs.safe_names import file_names, slug
+from snellen.runs.scan_suspects import SUSPECTS
 from snellen.runs.thumbnails import png
 
 RECORD = "scan.json"
 
 #: How messages call it.
 WHAT = "scan"
+
+_ABOUT_SUSPECTS = (
+    f"{SUSPECTS} lists the images that were named, with label, reason and score. View them before you remove any."
+)
 
 
 class ScannedFigures(BaseModel):
@@ -57,7 +63,7 @@ class ScannedSet(RunResult):
     Attributes:
         plan: model (None without one), data, settings with their methods, seed, machine, versions.
         settings: what each method found, by name.
-        files: evidence and pictures, relative to the folder.
+        files: evidence, the table of images that were named, and pictures, relative to the folder.
     """
 
     file: ClassVar[str] = RECORD
@@ -79,6 +85,7 @@ class ScannedSet(RunResult):
             rejected=tuple(one for found in self.settings.values() for one in found.rejected),
             files=self.files,
             record=RECORD,
+            last=(_ABOUT_SUSPECTS,) if SUSPECTS in self.files else (),
         )
 
 
@@ -109,12 +116,14 @@ def _finite(value: float | None) -> float | None:
     return None if value is None or not abs(value) < float("inf") else float(value)
 
 
-#: Rows of a sheet, at most.
-ROWS = 12
+#: Rows of a sheet, at most; pictures of a sheet that shows one of each item, and lines of text below each of them.
+ROWS, TILES, LINES = 12, 24, 3
 
 
 def write_pictures(shown: Sequence[Shown], setting: str, title: str, put: Put) -> tuple[str, ...]:
     """Write ``SETTING/NAME-WHAT.png`` for every picture, and ``sheet-SETTING.png``.
+
+    Several pictures of an item stand side by side in a row of their own; where there is one of each, items share rows.
 
     Args:
         shown: rows; all hold pictures of the same kinds.
@@ -135,8 +144,12 @@ def write_pictures(shown: Sequence[Shown], setting: str, title: str, put: Put) -
         if list(row.pictures) != heads:
             raise InputError(f"{row.name} shows {list(row.pictures)}, {shown[0].name} {heads}: rows must show the same")
     files = [f"sheet-{setting}.png"]
-    rows = [([_bytes(picture) for picture in row.pictures.values()], row.text) for row in shown[:ROWS]]
-    put(files[0], png(picture_grid(title, heads, rows)))
+    rows = [([_bytes(picture) for picture in row.pictures.values()], row.text) for row in shown[:TILES]]
+    if len(heads) == 1:
+        tiles = [(picture, text) for (picture,), text in rows]
+        put(files[0], png(tile_sheet(f"{title}: {heads[0]}", tiles, lines=LINES)))
+    else:
+        put(files[0], png(picture_grid(title, heads, rows[:ROWS])))
     for row, stem in zip(shown, file_names([row.name for row in shown], ""), strict=True):
         for what, picture in row.pictures.items():
             files.append(f"{setting}/{stem}-{slug(what)}.png")

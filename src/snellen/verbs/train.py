@@ -10,11 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from snellen.auditing.audit import audit
 from snellen.auditing.report import AuditReport
 from snellen.core.artifact import Artifact
 from snellen.core.errors import InputError, RunConflictError, SnellenError
 from snellen.core.images import ImageSet
+from snellen.core.interruption import noted_interruption
 from snellen.core.method import Method, Recipe, build
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
@@ -27,8 +30,9 @@ from snellen.models.classifiers.onnx_export import export_onnx
 from snellen.models.classifiers.references import load_classifier
 from snellen.models.remote.sent_log import sent_log
 from snellen.runs.given import Images, given_images
+from snellen.runs.scan_suspects import without_named
 from snellen.training.checkpoints import differences
-from snellen.verbs.model_card import model_card
+from snellen.verbs.model_card import model_card, with_left_out
 
 #: Where a training stands, while it runs; removed at its end, with those beside it (of a teacher).
 CHECKPOINT = "training.safetensors"
@@ -64,6 +68,7 @@ class Delivered:
     notes: tuple[str, ...]
 
 
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def train(
     recipe: str | Mapping[str, Any] | Method,
     images: Images,
@@ -72,6 +77,7 @@ def train(
     val: Images | None = None,
     test: Images | None = None,
     base: Artifact | None = None,
+    without: Path | str | None = None,
     onnx: bool = True,
     seed: int = 0,
     labels: Labels | None = None,
@@ -91,6 +97,8 @@ def train(
         val: images that choose the epoch, where the others have no such split of their own.
         test: images to audit the result on; None: no audit. A denoiser gets neither that nor an ONNX file.
         base: model to continue training from. onnx: also write model.onnx; ``notes`` say what cannot be written.
+        without: folder of a scan of these images: those that it names as suspects are not trained on. Card and README
+            name the scan, and how many images it left out.
         seed: of everything random.
         labels: of images to train on in memory that bring none: numbers or names, one for each.
         class_names: of images to train on in memory whose labels are numbers.
@@ -110,12 +118,16 @@ def train(
     if lacking is not None:
         raise InputError(f"{made.name} {lacking}")
     given = images = given_images(images, labels, columns, class_names)
+    left_out = None
+    if without is not None:
+        images, left_out = without_named(images, Path(without))
+        given = images
     val, test = (None if one is None else given_images(one) for one in (val, test))
     if val is not None:
         given = join([as_split(images.for_fitting(), "train"), as_split(val.for_fitting(), "val")])
     if "labels" not in made.needs:
         given = _without_labels(given)
-    with explained_unwritable(folder):
+    with noted_interruption(folder), explained_unwritable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         request = {
             "recipe": made.record(),
@@ -123,6 +135,7 @@ def train(
             "base": None if base is None else base.card.sha256,
             "images": given.fingerprint(progress),
             "test": None if test is None else test.fingerprint(progress),
+            **({} if left_out is None else {"without": left_out.record()}),
         }
         artifact = _trained(folder, request)
         if artifact is None:
@@ -131,6 +144,8 @@ def train(
             with sent_log() as sent:  # a recipe may ask a language model, or show its images to another classifier
                 sent.into(folder)
                 artifact = made.fit(given, base=base, rng=Randomness(seed), checkpoint=checkpoint, progress=progress)
+            if left_out is not None:
+                artifact = replace(artifact, card=with_left_out(artifact.card, left_out))
             artifact = artifact.save(folder)
         _remove(folder, _CHECKPOINTS)
         # An export that was stopped leaves a part of a file.

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from snellen.auditing.compare.page import render_comparison
 from snellen.auditing.report import AuditReport
 from snellen.core.budget import seconds_of
-from snellen.core.errors import InputError, RunConflictError, SnellenError
+from snellen.core.errors import SnellenError
 from snellen.core.formats import TREATMENT
+from snellen.core.interruption import noted_interruption
 from snellen.core.progress import Progress, Silent
 from snellen.core.randomness import Randomness
 from snellen.core.run import canonical_json, write_atomically
@@ -26,20 +28,19 @@ from snellen.methods.treatments.generated_images import GeneratedImages
 from snellen.models.remote.sent_log import sent_log
 from snellen.runs.generated_files import EXAMPLES, write_pictures
 from snellen.runs.given import Images, Model
-from snellen.training.checkpoints import differences
+from snellen.verbs.model_card import WITHOUT
 from snellen.verbs.treated import Cost, Treated, TreatedFinding
 from snellen.verbs.treated_page import PAGE, render_treated
 from snellen.verbs.treatment_case import Case
 from snellen.verbs.treatment_delivery import delivered, treatment_card
+from snellen.verbs.treatment_note import UNFINISHED, TreatmentNote, opened_note
 from snellen.verbs.treatment_plan import Named, Prescription, TreatmentPlan
 from snellen.verbs.treatment_proof import proven
 from snellen.verbs.treatment_search import LEAST_GAIN, MOST, Pace, limited, proposals
 from snellen.verbs.treatment_trials import Bench, Trial
 
-#: The request, while it is carried out.
-UNFINISHED = "treating.json"
 
-
+@torch.inference_mode(False)  # what this computes needs gradients, wherever it is called
 def treat(
     run: AuditReport | Path | str,
     train: Images | None = None,
@@ -55,6 +56,7 @@ def treat(
     max_loss: float = 0.01,
     train_limit: int = 5_000,
     budget: float | str | None = None,
+    without: Path | str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Treated:
@@ -86,6 +88,8 @@ def treat(
         train_limit: at most so many training images are trained on, drawn at random; more cost more, and mend more.
         budget: seconds, or a time such as "90s", "5m". Candidates train for fewer passes where it is short, and none is
             begun whose end, and the proof, would be later; one is tried in any case.
+        without: folder of a scan of ``train``: images that it names as suspects are not trained on. The result names
+            the scan, and how many images it left out.
         seed: of everything random.
         progress: who is shown every step, and what each candidate did.
 
@@ -99,6 +103,7 @@ def treat(
     started, allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
     with ExitStack() as stack, sent_log() as sent:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "treated"
+        stack.enter_context(noted_interruption(None if out is None else folder))
         stack.enter_context(explained_unwritable(folder))
         case = Case.of(
             run,
@@ -112,10 +117,11 @@ def treat(
             images=images,
             train_limit=train_limit,
             max_loss=max_loss,
+            without=without,
             seed=seed,
             progress=progress,
         )
-        note = _open(folder, case.request(progress))
+        note = opened_note(folder, case.request(progress))
         sent.into(folder)
         tried = _trials(case, folder, note, None if allowed is None else started + allowed, progress)
         chosen = _chosen(tried, case.plan, max_loss)
@@ -143,6 +149,7 @@ def treatment_plan(
     classifier: Model | None = None,
     images: Images | None = None,
     train_limit: int = 5_000,
+    without: Path | str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> TreatmentPlan:
@@ -158,41 +165,14 @@ def treatment_plan(
         classifier=classifier,
         images=images,
         train_limit=train_limit,
+        without=without,
         seed=seed,
         progress=progress,
     ).plan
 
 
-#: What is written of a note.
-_KEPT = ("request", "judging", "begun", "ended")
-
-
-@dataclass(eq=False)
-class _Note:
-    """What stands in a folder while it is treated: the request, and what was done about each proposal, in order.
-
-    Attributes:
-        file: it stands in.
-        request: the request.
-        judging: seconds that the checks took on the validation images when they were first run; None before.
-        begun: for each proposal the most passes over the training images that there was time for, 0 where nothing
-            limits them; None where there was no time for it.
-        ended: whether no further one is tried: the audit's images may be open.
-    """
-
-    file: Path
-    request: Mapping[str, Any]
-    judging: float | None = None
-    begun: list[int | None] = field(default_factory=list)
-    ended: bool = False
-
-    def write(self) -> None:
-        """Write it."""
-        write_atomically(self.file, canonical_json({name: vars(self)[name] for name in _KEPT}))
-
-
 def _trials(
-    case: Case, folder: Path, note: _Note, deadline: float | None, progress: Progress | None
+    case: Case, folder: Path, note: TreatmentNote, deadline: float | None, progress: Progress | None
 ) -> tuple[Trial, ...]:
     """Try candidates until the findings are mended, nothing else is left to try, or time is over.
 
@@ -243,35 +223,6 @@ def _trials(
     return tuple(tried)
 
 
-def _open(folder: Path, request: Mapping[str, Any]) -> _Note:
-    """Take a free folder, or one that holds an unfinished treatment of the same.
-
-    Raises:
-        InputError: it holds something else, or a finished treatment.
-        RunConflictError: an unfinished treatment of something else.
-    """
-    note = _Note(folder / UNFINISHED, json.loads(canonical_json(request)))
-    if not note.file.exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"{folder} exists and is not an empty folder; name a new one with --out")
-        folder.mkdir(parents=True, exist_ok=True)
-        note.write()
-        return note
-    recorded = json.loads(note.file.read_bytes())
-    if recorded.keys() != set(_KEPT):
-        raise RunConflictError(
-            f"{folder} holds an unfinished treatment of another version of Snellen, which cannot be resumed; name a "
-            f"new folder with --out, or delete it to start anew"
-        )
-    differing = differences(recorded["request"], note.request)
-    if differing:
-        raise RunConflictError(
-            f"{folder} holds an unfinished treatment that differs from this one in: {', '.join(differing)}; name a new "
-            f"folder with --out, or delete it to start anew"
-        )
-    return _Note(note.file, note.request, recorded["judging"], recorded["begun"], recorded["ended"])
-
-
 def _chosen(tried: Sequence[Trial], plan: TreatmentPlan, max_loss: float) -> Trial | None:
     """The candidate that mends most of the harm on the validation images, among those that lose little; None: none.
 
@@ -307,7 +258,9 @@ def _result(
         save_images=case.subject.save_images,
         progress=progress,
     )
-    recipe = {"method": "treat", "treatments": [one.record() for one in chosen.treatments]}
+    recipe: dict[str, Any] = {"method": "treat", "treatments": [one.record() for one in chosen.treatments]}
+    if case.left_out is not None:
+        recipe[WITHOUT] = case.left_out.record()
     data = "" if case.patient.train is None else case.patient.train.fingerprint()
     reference, notes = None, tuple[str, ...]()
     if kept:

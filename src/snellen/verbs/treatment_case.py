@@ -36,6 +36,7 @@ from snellen.methods.treatments.generated_images import kinds_of_generated
 from snellen.methods.treatments.treatment import Patient
 from snellen.models.classifiers.trainable import copied
 from snellen.runs.given import Images, Model, given_classifier, given_images
+from snellen.runs.scan_suspects import LeftOut, without_named
 from snellen.training.batches import ImageStore
 from snellen.verbs.treatment_costs import alike
 from snellen.verbs.treatment_plan import (
@@ -67,6 +68,7 @@ class Case:
         checks: that measure the findings.
         plan: what is tried.
         seed: of everything random.
+        left_out: what a scan kept out of the training images; None without one.
     """
 
     subject: Subject
@@ -76,6 +78,7 @@ class Case:
     checks: Sequence[Check]
     plan: TreatmentPlan
     seed: int
+    left_out: LeftOut | None = None
 
     @classmethod
     def of(
@@ -92,10 +95,16 @@ class Case:
         images: Images | None = None,
         train_limit: int = 5_000,
         max_loss: float = 0.01,
+        without: Path | str | None = None,
         seed: int = 0,
         progress: Progress | None = None,
     ) -> Case:
         """Open the run and the images, and make the plan; arguments and errors as those of :func:`treat`."""
+        removed = None
+        if without is not None:
+            if train is None:
+                raise InputError("a scan leaves training images out: name these images, too, with --train (train=...)")
+            train, removed = without_named(given_images(train), Path(without))
         report, subject, place = _opened(run, classifier, images)
         # Thresholds of the audit become those of the classifier, so that a treatment may choose others.
         model = with_thresholds(subject.classifier, subject.checks)
@@ -158,7 +167,7 @@ class Case:
             max_loss=max_loss,
             generator=maker,
         )
-        notes += left_out
+        notes += [*left_out, *([] if removed is None else [removed.words])]
         network = None
         with suppress(UnsupportedError):  # the plan says for each treatment that it cannot be queried
             network = copied(model)
@@ -166,7 +175,7 @@ class Case:
         plan = TreatmentPlan(prescribed(chosen, network, patient, treatments, obstacles), (*notes, *proving.notes))
         treatable = replace(patient, findings=plan.treated)
         checks = affected_checks(subject.checks, plan.treated, place)
-        return cls(subject, treatable, judging, proving, checks, plan, seed)
+        return cls(subject, treatable, judging, proving, checks, plan, seed, removed)
 
     def request(self, progress: Progress | None) -> dict[str, Any]:
         """What decides the result, as JSON values."""
@@ -182,6 +191,7 @@ class Case:
             "max_loss": self.patient.max_loss,
             "seed": self.seed,
             # Those of an audit are not in the fingerprint.
+            **({"without": self.left_out.record()} if self.left_out is not None else {}),
             **({"thresholds": list(given)} if (given := self.patient.classifier.thresholds) else {}),
         }
 

@@ -46,6 +46,7 @@ _FORMS = (
 )
 
 
+@torch.inference_mode(False)  # weights that are made there carry no gradients
 def load_classifier(
     ref: str | Path | nn.Module | Callable[[Any], Any] | object,
     class_names: Sequence[str] | str | Path | None = None,

@@ -1,0 +1,35 @@
+"""What a call that was interrupted says: that its folder is incomplete, and how to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def how_to_resume(folder: Path, again: str = "the same call") -> str:
+    """The sentence that the command line prints, and that an interruption in Python carries.
+
+    >>> how_to_resume(Path("run"))
+    'stopped; run is incomplete, and the same call resumes where this stopped'
+
+    Args:
+        folder: that was being filled.
+        again: what resumes it.
+    """
+    return f"stopped; {folder} is incomplete, and {again} resumes where this stopped"
+
+
+@contextmanager
+def noted_interruption(folder: Path | None) -> Iterator[None]:
+    """Inside the block, Ctrl-C carries a note on how to resume, which Python and notebooks show below the traceback.
+
+    Args:
+        folder: that is filled; None where nothing is kept. The outermost of several is named.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stopped:
+        if folder is not None and folder.exists():
+            stopped.__notes__ = [how_to_resume(folder)]
+        raise
