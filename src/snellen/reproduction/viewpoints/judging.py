@@ -17,7 +17,6 @@ from snellen.reproduction.viewpoints.materials import Remembering, all_images, v
 from snellen.reproduction.viewpoints.modes import azimuth_modes
 from snellen.systems.viewpoints.method import ViewpointAttack
 
-
 #: Views that are judged together.
 _TOGETHER = 200
 
@@ -67,7 +66,8 @@ def clean_figures(classifier: Classifier, held: Held) -> dict[str, Figure]:
     """Accuracy on natural and on random views, of each object."""
     objects = len(held.labels)
     return {
-        name: accuracy(classifier, *views, objects) for name, views in (("natural", held.natural), ("random", held.random))
+        name: accuracy(classifier, *views, objects)
+        for name, views in (("natural", held.natural), ("random", held.random))
     }
 
 
@@ -75,9 +75,9 @@ def attack_figures(found: AttackedViews) -> dict[str, Figure]:
     """Figures of an attack.
 
     Returns:
-        ``attacked``, the accuracy on fresh views of the found mixture of each object that is seen; ``entropy``, nats; ``deviation``, the mean of
-        all components' unbounded numbers; ``modes``, places round an object at which views fool; ``blank`` views of
-        all; means over the objects.
+        ``attacked``, the accuracy on fresh views of the found mixture, of each object that is seen, or None;
+        ``entropy``, nats; ``deviation``, the mean of all components' unbounded numbers; ``modes``, places round an
+        object at which views fool; ``blank`` views of all; means over the objects.
     """
     azimuths = found.viewpoints[:, :, 1].numpy()
     modes = [azimuth_modes(row[fooled]) for row, fooled in zip(azimuths, found.success.numpy(), strict=True)]
