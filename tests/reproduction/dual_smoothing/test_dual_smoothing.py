@@ -54,7 +54,7 @@ def test_neighbours_of_blocks_say_the_same_and_independent_pixels_nothing_of_eac
         own = values[labels == number]
         apart = own - own.mean(0)
         left, right = apart[:, :, ::2], apart[:, :, 1::2]
-        # Pixels of one block stand side by side from the first column on; the contrast of an image is small beside them.
+        # Pixels of one block stand side by side from the first column on.
         assert np.mean(left * right) / np.mean(left * left) == pytest.approx(alike, abs=0.1)
     patterns = np.stack([values[labels == number].mean(0) > 127.5 for number in range(CLASSES)])
     # Any two classes differ in about half of the pixels: the worlds are as hard for one who sees all pixels.
