@@ -41,9 +41,9 @@ def of_classifiers(
         group: a name, and shifts that also get figures of their own.
 
     Returns:
-        ``SHIFT.MODEL.drop`` (mean over strengths), ``.failure`` (mean failure point, a step beyond the grid for never) and
-        ``.accuracy_at_STRENGTH``; ``accuracy.MODEL`` at strength 0; ``loss.MODEL``, what is lost on each trajectory of
-        all shifts, in one order for all classifiers; ``rce.MODEL``; the latter two also of the group.
+        ``SHIFT.MODEL.drop`` (mean over strengths), ``.failure`` (mean failure point; never is a step beyond the grid)
+        and ``.accuracy_at_STRENGTH``; ``accuracy.MODEL`` at strength 0; ``loss.MODEL``, what is lost on each trajectory
+        of all shifts, in one order for all classifiers; ``rce.MODEL``; the latter two also of the group.
         ``rank.distance``, ``rank.turned``, ``rank.chance`` and ``rank.p`` of :func:`order_shift`, and
         ``rank.changes``, pairs that
         McNemar's test is sure of.

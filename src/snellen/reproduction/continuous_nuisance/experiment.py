@@ -58,9 +58,10 @@ def continuous_nuisance(scale: Scale, seed: int, progress: Progress) -> Mapping[
         images, and of latents above and below the gate. ``oracle.SHIFT.spearman`` and ``.rising``, and their means.
         ``filter.*`` and ``single.*``: rates of the four scores and of the class's score alone on images the judge
         labels; ``filter.wrong_before`` and ``wrong_after``: share of trajectories of another class at the largest
-        strength; ``filter.least_kept`` of a shift's trajectories. Of classifiers, what :func:`~snellen.reproduction.continuous_nuisance.answers.of_classifiers` gives.
-        ``switch.*`` and ``slider.*``: prompt switching beside sliders. ``cost.rows`` and ``cost.calls``: shares of what
-        each image takes alone. What could not be measured is None.
+        strength; ``filter.least_kept`` of the trajectories of a shift. Of classifiers, what
+        :func:`~snellen.reproduction.continuous_nuisance.answers.of_classifiers` gives. ``switch.*`` and ``slider.*``:
+        prompt switching beside sliders. ``cost.rows`` and ``cost.calls``: shares of what each image takes alone. What
+        could not be measured is None.
 
     Raises:
         InputError: the scale is full, and something that it needs is not there.
