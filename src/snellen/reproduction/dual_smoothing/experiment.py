@@ -113,7 +113,7 @@ SMALL = Budget(
         "independent": Arm(independent_pixels, PERCEPTRON, Sizes(4_000, 80), 10_000),
     },
     epochs=8,
-    further=6,
+    further=20,
     early=40,
     attacked=8,
     steps=25,
@@ -186,7 +186,7 @@ dual_smoothing.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("60 images of 16 pixels, networks of one epoch, 200 samples",),
     "small": (
         "images of Fashion-MNIST, drawn gratings and patterns of 16 pixels, for CIFAR-10 and ImageNet",
-        "a residual CNN of 44 thousand weights and a perceptron, trained for 8 and then 6 epochs on 8,000 garments or "
+        "a residual CNN of 44 thousand weights and a perceptron, trained for 8 and then 20 epochs on 8,000 garments or "
         "4,000 drawn images under noise, for ResNet-110 and ResNet-50",
         "10,000 samples for 100,000",
         "noise and radii of one grey channel; sigma 0.5 against 0.354",
