@@ -74,12 +74,12 @@ def test_halves_and_whole_images_go_on_from_one_network_for_as_many_epochs(monke
         return made
 
     monkeypatch.setattr(GaussianSmoothing, "fit", noted)
-    arm = Arm(independent_pixels, PERCEPTRON, Sizes(12, 6), 200)
-    found = trained_networks("independent", arm, SMOKE, 0, Randomness(0), Silent())
+    arm = Arm(independent_pixels, PERCEPTRON, Sizes(12, 6), 200, epochs=1, further=2)
+    found = trained_networks("independent", arm, 0, Randomness(0), Silent())
     first, plain, pair = calls
     assert plain[1] is first[2]
     assert pair[1] is first[2]
-    assert plain[0].plan.epochs == pair[0].plan.epochs == SMOKE.further
+    assert (first[0].plan.epochs, plain[0].plan.epochs, pair[0].plan.epochs) == (1, 2, 2)
     assert (plain[0].sigma, pair[0].sigma) == (SIGMA, sigma_of(True))
     assert pair[0].noise.view == "contrast"
     assert [len(found[split_pixels].module.networks) for split_pixels in (False, True)] == [1, 2]

@@ -43,10 +43,10 @@ def shares(votes: Votes, row: int) -> str:
 
 def draw(root: Path, target: Path) -> str:
     """Train, vote, and show the first garments of different classes that both ways prove."""
-    arm, budget = replace(SMALL.arms["garments"], sizes=SIZES), replace(SMALL, epochs=EPOCHS, further=FURTHER)
+    arm = replace(SMALL.arms["garments"], sizes=SIZES, epochs=EPOCHS, further=FURTHER)
     rng, test = Randomness(SEED), garments("test", SIZES, SEED)
     votes = {}
-    for split_pixels, classifier in trained_networks("garments", arm, budget, SEED, rng, Silent()).items():
+    for split_pixels, classifier in trained_networks("garments", arm, SEED, rng, Silent()).items():
         images, labels = prepared(classifier, test), torch.from_numpy(test.labels)
         votes[split_pixels] = votes_of(
             classifier, images, labels, sigma=sigma_of(split_pixels), split_pixels=split_pixels, samples=(SAMPLES,),
