@@ -147,8 +147,8 @@ continuous_nuisance.stand_ins = {  # type: ignore[attr-defined]
         "bundled:scene-diffusion (2.5 million weights, 32 pixels) for Stable Diffusion 2 with learned tokens",
         "fog, blur, stripes and bricks, words of scene captions, for 14 shifts; one slider for all six classes, of 40 "
         "steps and learning rate 6e-4 (fog 5e-4, blur 4e-4), for 1,400 of 400 steps and 2e-4",
-        "120 trajectories of strengths to 5 under each shift, 480 of a seed, for 32,000 to 2.5 in all; 20 steps and "
-        "guidance 2 for 50 and 7.5",
+        "120 trajectories of strengths to 5 under each shift, 480 of a seed, for 32,000 of strengths to 2.5",
+        "20 steps and guidance 2 for 50 and 7.5",
         "bundled:scene-clip and bundled:scene-sam for CLIP ViT-B/16 and DINOv2 ViT-L/14 in the filter; "
         "bundled:scene-judge for people, who labels trajectories of twice the strength as well",
         "networks of three families trained on 2,500 drawn scenes, one of them with fog and blur as well, for 40 "

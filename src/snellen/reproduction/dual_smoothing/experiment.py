@@ -1,7 +1,7 @@
 """System 13, dual randomized smoothing, beside plain smoothing of the same largest radius.
 
-A network of whole images is trained under noise of sigma. From it, one goes on as it is, and one is fine-tuned for each
-half under sigma / √2, for as many epochs. Garments (Fashion-MNIST) and gratings are seen by a convolutional network.
+A network of whole images is trained under noise of sigma. From it, one continues as it is, and one is fine-tuned for
+each half under sigma / √2, for as many epochs. A convolutional network sees garments (Fashion-MNIST) and gratings.
 Gratings are also seen by one that is trained briefly, and by a perceptron, which knows no neighbours. On independent
 pixels, where halves share nothing, the effect must vanish; blocks are the same with shared values. All images are grey,
 and so is the noise: radii are of one channel.
@@ -217,7 +217,7 @@ def compared(plain: Votes, dual: Votes, most: int) -> dict[str, Figure]:
 
 
 def trained_networks(name: str, arm: Arm, seed: int, rng: Randomness, progress: Progress) -> dict[bool, Classifier]:
-    """The network of whole images, which goes on, and the pair that is fine-tuned from it, for as many epochs."""
+    """The network of whole images, which continues, and the pair that is fine-tuned from it, for as many epochs."""
     data = arm.world("train", arm.sizes, seed)
     assert data.class_names is not None
     side = data.read(0).height

@@ -12,8 +12,8 @@ from snellen.systems.viewpoints.view_training import ViewTraining
 
 WAYS = ("natural", "random", "gaussian", "viat", "unshared", "frozen")
 
-#: Controls of the small experiment: mixtures at random places that nobody searched, and random views of which as many
-#: are shown as ``viat`` renders in all, its searches included.
+#: Controls of the small experiment: mixtures at random places that nobody searched, and as many
+#: random views shown as ``viat`` renders in all, its searches included.
 CONTROLS = ("unsearched", "equal")
 
 
