@@ -53,7 +53,7 @@ def test_as_many_random_views_are_shown_as_searching_renders_in_all(smoke):
     steps = SMOKE.further * 2  # 12 views in batches of 6
     assert searched > 0
     assert 0 <= equal - (added + searched) < steps
-    assert SMALL.added_for(SMALL.further * 14 * 25) == SMALL.added, "1,350 views in batches of 100"
+    assert SMALL.added_for(SMALL.further * 11 * 25) == SMALL.added, "1,080 views in batches of 100"
 
 
 @pytest.mark.covers("11.11")
@@ -111,8 +111,6 @@ def test_all_ways_see_as_many_images_and_differ_in_their_cameras_alone():
     assert (made["unshared"].share_rate, made["viat"].share_rate) == (0.0, 0.5)
     assert (made["frozen"].refresh, made["viat"].refresh) == (False, True)
     assert recipe_of("viat", FULL.search, {}).components == 15
-    nobody = recipe_of("unsearched", SMALL.search, SMALL.common())
-    assert (nobody.iterations, nobody.refresh, nobody.components) == (0, False, made["viat"].components)
     many = recipe_of("equal", SMALL.search, SMALL.common(145))
     assert (many.viewpoints, many.added_views, many.plan) == ("any", 145, made["viat"].plan)
     with pytest.raises(InputError, match="no such way"):

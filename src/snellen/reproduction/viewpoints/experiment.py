@@ -71,13 +71,13 @@ class Budget:
 
 
 SMALL = Budget(
-    sizes=Sizes(classes=10, train=9, test=4, views=15, test_views=20),
+    sizes=Sizes(classes=10, train=9, test=4, views=12, test_views=20),
     epochs=20,
-    further=40,
+    further=30,
     batch=100,
     added=25,
-    search={"components": 5, "popsize": 31, "iterations": 8, "warm_iterations": 3},
-    attack=ViewpointAttack(components=5, popsize=31, iterations=14, samples=40),
+    search={"components": 5, "popsize": 31, "iterations": 6, "warm_iterations": 3},
+    attack=ViewpointAttack(components=5, popsize=31, iterations=10, samples=30),
     ways=(*WAYS, *CONTROLS),
 )
 SMOKE = Budget(
@@ -99,8 +99,8 @@ def viewpoint_training(scale: Scale, seed: int, progress: Progress) -> Mapping[s
         ``WAY.FIGURE``, for WAY ``standard`` (the classifier of natural views), those of :data:`WAYS`: ``natural`` and
         ``random`` (cameras of added views), ``gaussian`` and ``viat`` (searched, with one component and with five),
         ``unshared`` and ``frozen`` (the same as ``viat`` without sharing inside a class, and with the first mixtures
-        kept), and :data:`CONTROLS`: ``unsearched`` (mixtures as ``viat`` begins with) and ``equal`` (as many random
-        views as ``viat`` renders in all); FIGURE ``natural``, ``random`` and those of :func:`attack_figures`.
+        kept), and :data:`CONTROLS`: ``equal``, as many random views as ``viat`` renders in all; FIGURE ``natural``,
+        ``random`` and those of :func:`attack_figures`.
         ``random.lost`` under attack, of its accuracy on random views. ``renders.added`` and ``renders.searched`` of
         ``viat``, ``renders.equal`` of ``equal``.
 
@@ -139,9 +139,9 @@ viewpoint_training.stand_ins = {  # type: ignore[attr-defined]
         "10 classes of solids made of a few primitives, of 32 pixels and before white, for the 1,000 objects of IM3D",
         "9 objects of each class trained on and 4 judged, for 9 and 1",
         "a residual CNN of 35 thousand weights for ResNet-50, Inception-v3 and ViT-B/16",
-        "5 components and 31 views in a step for 15 and 101; 8 and 3 steps in the training for 50 and 10, 14 in the "
+        "5 components and 31 views in a step for 15 and 101; 6 and 3 steps in the training for 50 and 10, 10 in the "
         "attack for 50",
-        "25 renderings in a batch of 125 for 16 in 528; 40 epochs of AdamW for 120 of SGD",
+        "25 renderings in a batch of 125 for 16 in 528; 30 epochs of AdamW for 120 of SGD",
     ),
     "full": ("a classifier that begins from random weights, unless a base is given; meshes for NeRFs",),
 }

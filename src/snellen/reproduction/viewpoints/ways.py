@@ -12,9 +12,8 @@ from snellen.systems.viewpoints.view_training import ViewTraining
 
 WAYS = ("natural", "random", "gaussian", "viat", "unshared", "frozen")
 
-#: Controls of the small experiment: mixtures at random places that nobody searched, and as many
-#: random views shown as ``viat`` renders in all, its searches included.
-CONTROLS = ("unsearched", "equal")
+#: Control of the small experiment: as many random views are shown as ``viat`` renders in all, its searches included.
+CONTROLS = ("equal",)
 
 
 def recipe_of(way: str, search: Mapping[str, Any], common: Mapping[str, Any]) -> ViewTraining:
@@ -36,7 +35,6 @@ def recipe_of(way: str, search: Mapping[str, Any], common: Mapping[str, Any]) ->
         "viat": {},
         "unshared": {"share_rate": 0.0},
         "frozen": {"refresh": False},
-        "unsearched": {"iterations": 0, "refresh": False},
     }
     if way not in special:
         raise InputError(f"no such way: {way!r}; known: {', '.join((*WAYS, *CONTROLS))}")
