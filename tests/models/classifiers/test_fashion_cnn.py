@@ -156,3 +156,13 @@ def test_the_shipped_classifier_is_right_on_the_shipped_images(classifier: Class
     assert right.mean() >= 0.92
     # A sample of a fifth of the test set cannot be far from the figure on the card.
     assert abs(right.mean() - artifact.card.metrics["test.accuracy"]) < 0.02
+
+
+def test_colours_are_seen_where_they_are_asked_for_and_nowhere_else():
+    torch.manual_seed(0)
+    red, blue = torch.zeros(2, 1, 3, 8, 8)
+    red[:, 0] = blue[:, 2] = 0.9
+    grey, coloured = (FashionCNN(widths=(4, 4, 4), colours=colours).eval() for colours in (False, True))
+    with torch.no_grad():
+        assert torch.allclose(grey(red), grey(blue), atol=1e-6)
+        assert not torch.allclose(coloured(red), coloured(blue), atol=1e-3)

@@ -12,6 +12,7 @@ from snellen.core.progress import Silent
 from snellen.core.system import find_system
 from snellen.data.worlds.optotypes.rendering import render
 from snellen.data.worlds.optotypes.scene import Nuisances, Scene, SceneObject
+from snellen.data.worlds.optotypes.small_world import SHAPES
 from snellen.models.classifiers.factor_judge import load_judge
 from snellen.reproduction.continuous_nuisance.answers import of_classifiers
 from snellen.reproduction.continuous_nuisance.classifiers import ARMS, drawn
@@ -71,10 +72,33 @@ def test_rates_of_the_filter_come_from_other_trajectories_than_they_are_measured
     assert (found["filter.true_positives"], found["filter.false_positives"]) == (1.0, 0.5)
     assert found["single.true_positives"] == 1.0
     assert found["single.false_positives"] == 1.0  # to keep the first image it must keep them all
+    assert (found["filter.kept"], found["filter.least_kept"]) == (0.75, 0.75)
     assert found["filter.wrong_before"].mean == 0.5
     assert found["filter.wrong_after"].values == (0.0, 0.0, 1.0)
     nothing = {"fog": seen([0.0, 0.0], [0.1, 0.1])}
     assert _filtered(labelled, nothing, replace(SMALL, strengths=(0.0, 2.5)))[1]["filter.wrong_after"] is None
+
+
+def test_a_shift_of_which_hardly_anything_is_kept_is_seen_beside_the_others():
+    right = np.ones((4, 2), dtype=bool)
+
+    def seen(kept):
+        scores = np.where(np.arange(4)[:, None] < kept, 0.9, 0.1) * np.ones((4, 2))
+        return _Seen(Reading(scores, right, np.zeros((4, 2, 2))), dict.fromkeys(SCORES, scores))
+
+    labelled = {"fog": _Seen(Reading(right * 1.0, np.array([[True, False]]), np.zeros((1, 2, 2))), dict.fromkeys(
+        SCORES, np.array([[0.9, 0.5]])
+    ))}  # fmt: skip
+    found = _filtered(labelled, {"fog": seen(1), "blur": seen(4)}, replace(SMALL, strengths=(0.0, 5.0)))[1]
+    assert (found["filter.fog.kept"], found["filter.blur.kept"]) == (0.25, 1.0)
+    assert (found["filter.kept"], found["filter.least_kept"]) == (0.625, 0.25)
+
+
+def test_the_record_goes_to_strength_5_and_pools_at_least_a_thousand_trajectories_under_each_shift():
+    assert SMALL.strengths[-1] == 5.0
+    assert SMALL.labelled[: len(SMALL.strengths)] == SMALL.strengths
+    assert SMALL.labelled[-1] == 10.0
+    assert SMALL.objects * len(SHAPES) * find_system("2").budget.seeds >= 1000
 
 
 def test_classifiers_differ_in_family_or_in_nuisances_alone():
@@ -94,7 +118,9 @@ def smoke():
 def test_every_figure_that_a_claim_names_is_measured(smoke):
     assert all(value is None or np.isfinite(mean_of(value)) for value in smoke.values())
     one_shift = {name.removeprefix("smoke.") for name in smoke}
-    for claim in find_system("2").claims:
+    system = find_system("2")
+    assert {gate.metric for gate in system.gates if "small" in gate.scales} <= one_shift
+    for claim in system.claims:
         if claim.scales == ("full",):
             continue
         for name in (claim.metric, claim.baseline, *claim.controls):
@@ -125,6 +151,8 @@ def test_losses_are_paired_and_what_is_not_measured_is_missing():
         group=("weather", ["fog"]),
     )
     assert found["weather.loss.plain"].values == (0.5, 1.0)
+    # Never failing counts one step beyond the grid, whatever grid it is.
+    assert (found["fog.plain.failure"], found["fog.plain_augmented.failure"]) == (1.5, 1.5)
     assert found["weather.loss.plain_augmented"].values == (0.0, 0.0)
     assert found["weather.rce.plain_augmented"] == 0.0
     assert found["bricks.plain.drop"] is found["bricks.plain_augmented.failure"] is None

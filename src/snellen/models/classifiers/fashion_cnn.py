@@ -25,13 +25,22 @@ class FashionCNN(nn.Module):
         widths: channels of the three stages.
         class_count: number of classes k.
         dropout: share of pooled features that is dropped in training.
+        colours: fold the three channels to twelve planes instead of their mean to four.
     """
 
-    def __init__(self, *, widths: Sequence[int] = (32, 96, 128), class_count: int = 10, dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        widths: Sequence[int] = (32, 96, 128),
+        class_count: int = 10,
+        dropout: float = 0.0,
+        colours: bool = False,
+    ) -> None:
         super().__init__()
         first, second, third = widths
+        self.colours = colours
         self.fold = nn.PixelUnshuffle(2)
-        self.stem = ConvolutionUnit(4, first)
+        self.stem = ConvolutionUnit(12 if colours else 4, first)
         self.stage1 = ResidualUnit(first)
         self.reduce1 = ConvolutionUnit(first, second, stride=2)
         self.stage2 = ResidualUnit(second)
@@ -42,8 +51,8 @@ class FashionCNN(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Classify prepared images: float (n, 3, h, w) in [0, 1], even h and w (28 in training) → logits (n, k)."""
-        grey = images.mean(1, keepdim=True)
-        maps = self.stage1(self.stem(self.fold(grey)))
+        seen = images if self.colours else images.mean(1, keepdim=True)
+        maps = self.stage1(self.stem(self.fold(seen)))
         maps = self.stage3(self.stage2(self.reduce1(maps)))
         logits: Tensor = self.head(self.dropout(self.pool(maps)))
         return logits

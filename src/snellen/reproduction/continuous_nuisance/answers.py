@@ -9,7 +9,6 @@ from snellen.core.evidence import Evidence
 from snellen.metrics.sweep import first_failures
 from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.continuous_nuisance.robustness import (
-    NEVER,
     failure_summary,
     mean_relative_error,
     nuisance_curve,
@@ -17,6 +16,7 @@ from snellen.systems.continuous_nuisance.robustness import (
     paired_losses,
     rank_changes,
 )
+from snellen.systems.continuous_nuisance.strengths import beyond
 
 
 def of_classifiers(
@@ -41,9 +41,9 @@ def of_classifiers(
         group: a name, and shifts that also get figures of their own.
 
     Returns:
-        ``SHIFT.MODEL.drop`` (mean over strengths), ``.failure`` (mean failure point, 3 for never) and
-        ``.accuracy_at_STRENGTH``; ``accuracy.MODEL`` at strength 0; ``loss.MODEL``, what is lost on each trajectory of
-        all shifts, in one order for all classifiers; ``rce.MODEL``; the latter two also of the group.
+        ``SHIFT.MODEL.drop`` (mean over strengths), ``.failure`` (mean failure point; never is a step beyond the grid)
+        and ``.accuracy_at_STRENGTH``; ``accuracy.MODEL`` at strength 0; ``loss.MODEL``, what is lost on each trajectory
+        of all shifts, in one order for all classifiers; ``rce.MODEL``; the latter two also of the group.
         ``rank.distance``, ``rank.turned``, ``rank.chance`` and ``rank.p`` of :func:`order_shift`, and
         ``rank.changes``, pairs that
         McNemar's test is sure of.
@@ -52,14 +52,15 @@ def of_classifiers(
         f"{name}.{model}.{what}": None for name in shifts for model in models for what in ("drop", "failure")
     }
     neutral: dict[str, list[float]] = {model: [] for model in models}
+    never = beyond(strengths)
     changes = 0
     for name in enough:
         for model in models:
             curve = nuisance_curve(evidence, name, model)
-            summary = failure_summary(first_failures(evidence, name, model, never=NEVER), strengths, never=NEVER)
+            summary = failure_summary(first_failures(evidence, name, model, never=never), strengths, never=never)
             neutral[model].append(curve[0].accuracy)
             figures[f"{name}.{model}.drop"] = fmean(point.drop for point in curve[1:])
-            figures[f"{name}.{model}.failure"] = NEVER - summary.margin
+            figures[f"{name}.{model}.failure"] = never - summary.margin
             figures |= {f"{name}.{model}.accuracy_at_{point.strength:g}": point.accuracy for point in curve}
         changes += len(rank_changes(evidence, name, models))
     parts = [("", list(enough))]

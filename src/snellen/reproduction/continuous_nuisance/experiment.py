@@ -58,9 +58,10 @@ def continuous_nuisance(scale: Scale, seed: int, progress: Progress) -> Mapping[
         images, and of latents above and below the gate. ``oracle.SHIFT.spearman`` and ``.rising``, and their means.
         ``filter.*`` and ``single.*``: rates of the four scores and of the class's score alone on images the judge
         labels; ``filter.wrong_before`` and ``wrong_after``: share of trajectories of another class at the largest
-        strength. Of classifiers, what :func:`~snellen.reproduction.continuous_nuisance.answers.of_classifiers` gives.
-        ``switch.*`` and ``slider.*``: prompt switching beside sliders. ``cost.rows`` and ``cost.calls``: shares of what
-        each image takes alone. What could not be measured is None.
+        strength; ``filter.least_kept`` of the trajectories of a shift. Of classifiers, what
+        :func:`~snellen.reproduction.continuous_nuisance.answers.of_classifiers` gives. ``switch.*`` and ``slider.*``:
+        prompt switching beside sliders. ``cost.rows`` and ``cost.calls``: shares of what each image takes alone. What
+        could not be measured is None.
 
     Raises:
         InputError: the scale is full, and something that it needs is not there.
@@ -145,8 +146,9 @@ continuous_nuisance.stand_ins = {  # type: ignore[attr-defined]
     "small": (
         "bundled:scene-diffusion (2.5 million weights, 32 pixels) for Stable Diffusion 2 with learned tokens",
         "fog, blur, stripes and bricks, words of scene captions, for 14 shifts; one slider for all six classes, of 40 "
-        "steps and learning rate 1e-3 (fog 8e-4, blur 6.5e-4), for 1,400 of 400 steps and 2e-4",
-        "150 trajectories under each shift, 600 of a seed, for 32,000 in all; 20 steps and guidance 2 for 50 and 7.5",
+        "steps and learning rate 6e-4 (fog 5e-4, blur 4e-4), for 1,400 of 400 steps and 2e-4",
+        "120 trajectories of strengths to 5 under each shift, 480 of a seed, for 32,000 of strengths to 2.5",
+        "20 steps and guidance 2 for 50 and 7.5",
         "bundled:scene-clip and bundled:scene-sam for CLIP ViT-B/16 and DINOv2 ViT-L/14 in the filter; "
         "bundled:scene-judge for people, who labels trajectories of twice the strength as well",
         "networks of three families trained on 2,500 drawn scenes, one of them with fog and blur as well, for 40 "
@@ -201,6 +203,7 @@ def _filtered(
         "filter.wrong_before": Sample.of(last),
         "filter.wrong_after": Sample.of(last[whole]) if whole.any() else None,
         **{f"filter.{name}.kept": float(one.trajectories.mean()) for name, one in kept.items()},
+        "filter.least_kept": min(float(one.trajectories.mean()) for one in kept.values()),
     }
 
 

@@ -1,15 +1,17 @@
 """System 13, dual randomized smoothing, beside plain smoothing of the same largest radius.
 
-Three worlds: garments (Fashion-MNIST), gratings, whose neighbouring pixels say much the same, and the same gratings
-with their pixels mixed. In each, one network of whole images under noise of sigma, and one of each half under
-sigma / √2, from the same first weights, for as many epochs. All images are grey, and so is the noise: radii are of one
-channel.
+A network of whole images is trained under noise of sigma. From it, one continues as it is, and one is fine-tuned for
+each half under sigma / √2, for as many epochs. A convolutional network sees garments (Fashion-MNIST) and gratings.
+Gratings are also seen by one that is trained briefly, and by a perceptron, which knows no neighbours. On independent
+pixels, where halves share nothing, the effect must vanish; blocks are the same with shared values. All images are grey,
+and so is the noise: radii are of one channel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,27 +26,62 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.methods.attacks.perturbation import L2Ball, NormalizedStep, perturb
-from snellen.methods.smoothing.bounds import published_radius
 from snellen.methods.smoothing.branches import View, branches_of
 from snellen.methods.smoothing.gaussian_smoothing import GaussianSmoothing
 from snellen.methods.smoothing.smoothing import Smoothing
 from snellen.methods.smoothing.votes import hard_votes, length_in, vote_evaluation
 from snellen.models.classifiers.artifact_models import build_network
 from snellen.reproduction.dual_smoothing.full import full
-from snellen.reproduction.dual_smoothing.materials import Sizes, garments, gratings, mixed_gratings
-from snellen.reproduction.dual_smoothing.votes import ALPHA, Votes, votes_of
-from snellen.reproduction.sample import Figure
+from snellen.reproduction.dual_smoothing.materials import (
+    SIDE,
+    Sizes,
+    blocks,
+    garments,
+    gratings,
+    independent_pixels,
+)
+from snellen.reproduction.dual_smoothing.votes import (
+    ALPHA,
+    Votes,
+    figures_of,
+    overstated,
+    radii_of,
+    votes_of,
+)
+from snellen.reproduction.sample import Figure, Sample
 from snellen.training.fitting.groundwork import initial_network
 from snellen.version import __version__
 
 #: Noise of plain smoothing; that of the halves is smaller by √2, so that no radius can be larger.
 SIGMA = 0.5
 
-#: Channels of the network: 44 thousand weights.
-WIDTHS = (8, 32, 96)
+#: What the networks of halves are shown: the published view.
+VIEW: View = "contrast"
 
-#: What the networks of halves are shown.
-VIEW: View = "zeros"
+#: A convolutional network of 44 thousand weights, and one that knows no neighbours.
+CONVOLUTIONAL: Mapping[str, Any] = {"name": "fashion_cnn", "widths": [8, 32, 96]}
+PERCEPTRON: Mapping[str, Any] = {"name": "perceptron", "side": SIDE, "widths": [256, 100]}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Images, and the network that sees them.
+
+    Args:
+        world: split, sizes and seed → images.
+        network: record of the architecture, without its classes.
+        sizes: images that are trained on and certified.
+        samples: of each branch; half of a pair's is one network's all.
+        epochs: of the network of whole images that all start from.
+        further: epochs after that, of whole images and of halves.
+    """
+
+    world: Callable[[Split, Sizes, int], ImageSet]
+    network: Mapping[str, Any]
+    sizes: Sizes
+    samples: int
+    epochs: int = 8
+    further: int = 20
 
 
 @dataclass(frozen=True)
@@ -52,9 +89,7 @@ class Budget:
     """How much is drawn.
 
     Args:
-        sizes: images of each world, by name.
-        samples: of each branch, by world: half of them, and all; half of a pair is one network's all.
-        epochs: of every network.
+        arms: by name; images of the first are attacked, and certified once more with early stopping.
         early: images that are certified once more with early stopping.
         attacked: images that are attacked inside their radius.
         steps: of the attack.
@@ -62,9 +97,7 @@ class Budget:
         judging: samples that decide about an attacked image.
     """
 
-    sizes: Mapping[str, Sizes]
-    samples: Mapping[str, int]
-    epochs: int
+    arms: Mapping[str, Arm]
     early: int
     attacked: int
     steps: int
@@ -72,26 +105,27 @@ class Budget:
     judging: int
 
 
-WORLDS: dict[str, Callable[[Split, Sizes, int], ImageSet]] = {
-    "garments": garments,
-    "gratings": gratings,
-    "mixed": mixed_gratings,
-}
-
 SMALL = Budget(
-    sizes={"garments": Sizes(8_000, 100), "gratings": Sizes(4_000, 100), "mixed": Sizes(4_000, 100)},
-    samples={"garments": 10_000, "gratings": 3_000, "mixed": 3_000},
-    epochs=6,
-    early=50,
-    attacked=16,
+    arms={
+        "garments": Arm(garments, CONVOLUTIONAL, Sizes(8_000, 80), 10_000),
+        "gratings": Arm(gratings, CONVOLUTIONAL, Sizes(4_000, 80), 10_000),
+        "brief": Arm(gratings, CONVOLUTIONAL, Sizes(4_000, 80), 10_000, epochs=1, further=5),
+        "perceptron": Arm(gratings, PERCEPTRON, Sizes(4_000, 80), 10_000),
+        "blocks": Arm(blocks, PERCEPTRON, Sizes(4_000, 80), 10_000),
+        "independent": Arm(independent_pixels, PERCEPTRON, Sizes(4_000, 80), 10_000),
+    },
+    early=40,
+    attacked=8,
     steps=25,
     copies=32,
     judging=1_000,
 )
 SMOKE = Budget(
-    sizes={"gratings": Sizes(60, 2)},
-    samples={"gratings": 200},
-    epochs=1,
+    arms={
+        name: Arm(arm.world, arm.network, Sizes(60, 2), 200, epochs=1, further=1)
+        for name, arm in SMALL.arms.items()
+        if name != "garments"
+    },
     early=2,
     attacked=2,
     steps=2,
@@ -107,13 +141,13 @@ def dual_smoothing(scale: Scale, seed: int, progress: Progress) -> Mapping[str, 
     """Measure the claims of system 13.
 
     Returns:
-        For each world, ``WORLD.WAY.FIGURE`` with WAY ``plain``, ``dual`` (as many samples in each network),
-        ``dual_half`` (as many forward passes in all) and ``published`` (the published formula on dual's votes), and
-        FIGURE of :meth:`snellen.reproduction.dual_smoothing.votes.Votes.figures`; ``WORLD.gain`` and
-        ``WORLD.gain_half``, the ratio of average radii to the plain one, less 1, ``WORLD.difference`` of the radii, and
-        ``WORLD.overstated``, the ratio of the published to the proven one, less 1. ``early.share`` of the samples,
-        ``early.alike`` decisions; ``attack.changed`` and ``attack.changed_beyond``, shares of images inside their
-        radius and at three times it.
+        For each arm, ``ARM.WAY.FIGURE`` with WAY ``plain``, ``dual`` (as many samples in each network), ``dual_half``
+        (as many forward passes in all) and ``published`` (the published formula on dual's votes), and FIGURE ``acr``
+        and ``at_R`` of :func:`~snellen.reproduction.dual_smoothing.votes.figures_of`; ``plain.accuracy`` and
+        ``dual.accuracy`` of the class that was chosen, certified or not; ``ARM.difference`` of the radii, and
+        ``ARM.overstated``, the ratio of the published to the proven one, less 1. Of the first arm, ``early.share`` of
+        the samples and ``early.alike`` decisions; ``attack.changed`` and ``attack.changed_beyond``, shares of images
+        inside their radius and at three times it.
 
     Raises:
         InputError: the scale is full, and something that it needs is not there.
@@ -121,14 +155,11 @@ def dual_smoothing(scale: Scale, seed: int, progress: Progress) -> Mapping[str, 
     if scale == "full":
         return full(seed, progress)
     budget, prefix = (SMOKE, "smoke.") if scale == "smoke" else (SMALL, "")
-    rng, figures = Randomness(seed), dict[str, float]()
-    for world in budget.sizes:
-        trained = {
-            split_pixels: _trained(world, split_pixels, budget, seed, rng, progress) for split_pixels in (False, True)
-        }
-        test = WORLDS[world]("test", budget.sizes[world], seed)
+    rng, figures = Randomness(seed), dict[str, Figure]()
+    for name, arm in budget.arms.items():
+        trained = trained_networks(name, arm, seed, rng, progress)
+        test = arm.world("test", arm.sizes, seed)
         images, labels = prepared(trained[False], test), torch.from_numpy(test.labels)
-        most = budget.samples[world]
         votes = {
             split_pixels: votes_of(
                 classifier,
@@ -136,27 +167,28 @@ def dual_smoothing(scale: Scale, seed: int, progress: Progress) -> Mapping[str, 
                 labels,
                 sigma=sigma_of(split_pixels),
                 split_pixels=split_pixels,
-                samples=(most // 2, most),
-                rng=rng.child("votes", world, int(split_pixels)),
+                samples=(arm.samples // 2, arm.samples),
+                rng=rng.child("votes", name, int(split_pixels)),
                 progress=progress,
-                task=f"votes of {'halves' if split_pixels else 'whole images'} of {world}",
+                task=f"votes of {'halves' if split_pixels else 'whole images'} of {name}",
             )
             for split_pixels, classifier in trained.items()
         }
-        figures |= {f"{world}.{name}": value for name, value in compared(votes[False], votes[True], most).items()}
-        if world == next(iter(budget.sizes)):
-            figures |= _early(trained[False], images, votes[False], budget, most, rng)
-            figures |= _attacked(trained[True], images, votes[True], budget, most, rng, progress)
+        found = compared(votes[False], votes[True], arm.samples)
+        figures |= {f"{name}.{key}": value for key, value in found.items()}
+        if name == next(iter(budget.arms)):
+            figures |= _early(trained[False], images, votes[False], budget, arm.samples, rng)
+            figures |= _attacked(trained[True], images, votes[True], budget, arm.samples, rng, progress)
     return {prefix + name: value for name, value in figures.items()}
 
 
 dual_smoothing.stand_ins = {  # type: ignore[attr-defined]
-    "smoke": ("60 gratings of 16 pixels, networks of one epoch, 200 samples",),
+    "smoke": ("60 images of 16 pixels, networks of one epoch, 200 samples",),
     "small": (
-        "100 test images of Fashion-MNIST, and 100 drawn gratings of 16 pixels, for CIFAR-10 and ImageNet",
-        "a residual CNN of 44 thousand weights trained for 6 epochs on 8,000 (gratings: 4,000) images under noise, "
-        "for ResNet-110 and ResNet-50; networks of halves start from the same first weights, not from a trained one",
-        "10,000 samples (gratings: 3,000) for 100,000",
+        "images of Fashion-MNIST, drawn gratings and patterns of 16 pixels, for CIFAR-10 and ImageNet",
+        "a residual CNN of 44 thousand weights and a perceptron, trained for 8 and then 20 epochs (one arm: 1 and 5) "
+        "on 8,000 garments or 4,000 drawn images under noise, for ResNet-110 and ResNet-50",
+        "10,000 samples for 100,000",
         "noise and radii of one grey channel; sigma 0.5 against 0.354",
     ),
     "full": ("no padded crops; the learning rate falls along a cosine", "AdamW for Adam and SGD"),
@@ -173,57 +205,58 @@ def prepared(classifier: Classifier, images: ImageSet) -> Tensor:
     return torch.stack([classifier.prepare(images.read(row)) for row in range(len(images))])
 
 
-def compared(plain: Votes, dual: Votes, most: int) -> dict[str, float]:
+def compared(plain: Votes, dual: Votes, most: int) -> dict[str, Figure]:
     """Figures of both ways, at equal samples and at equal forward passes, and of the published formula."""
-    ways = {
-        "plain": plain.figures(most),
-        "dual": dual.figures(most),
-        "dual_half": dual.figures(most // 2),
-        # The published bounds have the whole level each.
-        "published": dual.figures(most, published_radius, 2 * ALPHA),
+    radii = radii_of(plain, dual, most)
+    return figures_of(radii) | {
+        "plain.accuracy": plain.right,
+        "dual.accuracy": dual.right,
+        "difference": Sample.of(radii["dual"] - radii["plain"]),
+        "overstated": overstated(radii),
     }
-    figures = {f"{way}.{name}": value for way, found in ways.items() for name, value in found.items()}
-    for way, name in (("dual", "gain"), ("dual_half", "gain_half"), ("published", "overstated")):
-        against = ways["dual"] if way == "published" else ways["plain"]
-        figures[name] = ways[way]["acr"] / against["acr"] - 1 if against["acr"] else 0.0
-    return figures | {"difference": ways["dual"]["acr"] - ways["plain"]["acr"]}
 
 
-def _trained(
-    world: str, split_pixels: bool, budget: Budget, seed: int, rng: Randomness, progress: Progress
-) -> Classifier:
-    """Train a network, or a pair, from the same first weights."""
-    data = WORLDS[world]("train", budget.sizes[world], seed)
+def trained_networks(name: str, arm: Arm, seed: int, rng: Randomness, progress: Progress) -> dict[bool, Classifier]:
+    """The network of whole images, which continues, and the pair that is fine-tuned from it, for as many epochs."""
+    data = arm.world("train", arm.sizes, seed)
     assert data.class_names is not None
     side = data.read(0).height
-    record = {"name": "fashion_cnn", "widths": list(WIDTHS), "class_count": len(data.class_names)}
-    first = initial_network(record, rng.child("first weights", world))
-    lineage = Lineage(recipe={}, data="", seed=seed, code_version=__version__)
+    record = {**arm.network, "class_count": len(data.class_names)}
+    first = initial_network(record, rng.child("first weights", name))
     card = Card(
         name="first weights",
         kind="classifier",
         architecture=record,
         class_names=data.class_names,
         preparation=Preprocessing(size=(side, side)).model_dump(mode="json"),
-        lineage=lineage,
+        lineage=Lineage(recipe={}, data="", seed=seed, code_version=__version__),
     )
-    recipe = GaussianSmoothing(
-        sigma=sigma_of(split_pixels),
-        split_pixels=split_pixels,
-        view=VIEW,
-        grey=True,
-        plan={"epochs": budget.epochs, "batch_size": 100},
-    )
-    base = Artifact(first.state_dict(), card)
-    made = recipe.fit(data, base=base, rng=rng.child("training", world), progress=progress)
-    network = build_network(made.card.architecture, "the experiment")
-    network.load_state_dict(dict(made.tensors))
-    return Classifier(network, class_names=data.class_names, preparation=Preprocessing(size=(side, side)))
+
+    def fitted(base: Artifact, split_pixels: bool, epochs: int, part: str) -> Artifact:
+        recipe = GaussianSmoothing(
+            sigma=sigma_of(split_pixels),
+            split_pixels=split_pixels,
+            view=VIEW,
+            grey=True,
+            plan={"epochs": epochs, "batch_size": 100},
+        )
+        return recipe.fit(data, base=base, rng=rng.child(part, name), progress=progress)
+
+    start = fitted(Artifact(first.state_dict(), card), False, arm.epochs, "training")
+    found: dict[bool, Classifier] = {}
+    for split_pixels in (False, True):
+        made = fitted(start, split_pixels, arm.further, "further")
+        network = build_network(made.card.architecture, "the experiment")
+        network.load_state_dict(dict(made.tensors))
+        found[split_pixels] = Classifier(
+            network.eval(), class_names=data.class_names, preparation=Preprocessing(size=(side, side))
+        )
+    return found
 
 
 def _early(
     classifier: Classifier, images: Tensor, votes: Votes, budget: Budget, most: int, rng: Randomness
-) -> dict[str, float]:
+) -> dict[str, Figure]:
     """Samples that early stopping needs, and how often it decides like all of them."""
     method = Smoothing(samples=most, alpha=ALPHA, radius=GOAL)
     some = images[: budget.early]
@@ -233,9 +266,9 @@ def _early(
     early = (found.radius >= GOAL).numpy() & right.numpy()
     fixed = votes.radii(most)[: len(some)] >= GOAL
     return {
-        "early.share": float(found.samples.double().mean()) / most,
-        "early.alike": float(np.mean(early == fixed)),
-        "early.certified": float(early.mean()),
+        "early.share": Sample.of((found.samples.double() / most).tolist()),
+        "early.alike": Sample.of(early == fixed),
+        "early.certified": Sample.of(early),
     }
 
 

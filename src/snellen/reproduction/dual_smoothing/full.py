@@ -30,7 +30,6 @@ from snellen.core.randomness import Randomness
 from snellen.data.files.labels import align_labels
 from snellen.data.loading import prepared_batches
 from snellen.data.references import load_images
-from snellen.methods.smoothing.bounds import published_radius
 from snellen.methods.smoothing.by_votes import VoteCertificate
 from snellen.methods.smoothing.consistency_smoothing import ConsistencySmoothing
 from snellen.methods.smoothing.dual_smoothing import DualSmoothing
@@ -38,9 +37,17 @@ from snellen.methods.smoothing.gaussian_smoothing import GaussianSmoothing
 from snellen.methods.smoothing.noisy_training import NoisyTraining
 from snellen.methods.smoothing.smoothing import Smoothing
 from snellen.models.classifiers.references import load_classifier
-from snellen.reproduction.dual_smoothing.votes import ALPHA, RADII, SELECTION, votes_of
+from snellen.reproduction.dual_smoothing.votes import (
+    ALPHA,
+    SELECTION,
+    Votes,
+    figures_of,
+    overstated,
+    radii_of,
+    votes_of,
+)
 from snellen.reproduction.finished_training import FinishedTrainings
-from snellen.reproduction.sample import Figure, Sample
+from snellen.reproduction.sample import Figure
 from snellen.training.fitting.groundwork import initial_network
 from snellen.version import __version__
 
@@ -191,12 +198,12 @@ def _certified(
     progress: Progress,
 ) -> dict[str, Figure]:
     """Figures of both ways at equal samples and at equal forward passes, and of the published formula."""
-    radii: dict[str, NDArray[np.float64]] = {}
+    votes: dict[bool, Votes] = {}
     for split_pixels, folder in networks.items():
         classifier = load_classifier(f"artifact:{folder}", device=device)
         batches = list(prepared_batches(images, classifier.preparation, 250))
         labels = torch.from_numpy(images.labels[[row for batch in batches for row in batch.indices]])
-        votes = votes_of(
+        votes[split_pixels] = votes_of(
             classifier,
             to_unit(torch.cat([batch.pixels for batch in batches if batch.ids])),
             labels,
@@ -208,29 +215,8 @@ def _certified(
             task=f"votes of {'halves' if split_pixels else 'whole images'}",
             grey=False,
         )
-        if split_pixels:
-            radii |= {
-                "dual": votes.radii(size.samples),
-                "dual_half": votes.radii(size.samples // 2),
-                # The published bounds have the whole level each.
-                "published": votes.radii(size.samples, published_radius, 2 * ALPHA),
-            }
-        else:
-            radii["plain"] = votes.radii(size.samples)
-    figures = _figures(radii)
-    proven = float(radii["dual"].mean())
-    figures["overstated"] = float(radii["published"].mean()) / proven - 1 if proven else None
-    return figures
-
-
-def _figures(radii: Mapping[str, NDArray[np.float64]]) -> dict[str, Figure]:
-    """Average radius and certified accuracies; a radius of 0 is a wrong or an uncertain class."""
-    figures: dict[str, Figure] = {}
-    for way, found in radii.items():
-        figures[f"{way}.acr"] = Sample.of(found)
-        for radius in RADII:
-            figures[f"{way}.at_{radius:g}"] = Sample.of((found > 0) & (found >= radius))
-    return figures
+    radii = radii_of(votes[False], votes[True], size.samples)
+    return figures_of(radii) | {"overstated": overstated(radii)}
 
 
 def _denoised(size: FullSize, rng: Randomness, device: str, seed: int, progress: Progress) -> dict[str, Figure]:
@@ -251,7 +237,7 @@ def _denoised(size: FullSize, rng: Randomness, device: str, seed: int, progress:
     }
     return {
         f"imagenet.{name}": value
-        for name, value in _figures(
+        for name, value in figures_of(
             {way: _radii(method, classifier, known, size, rng, seed, progress) for way, method in ways.items()}
         ).items()
     }

@@ -1,7 +1,8 @@
-"""Images whose neighbouring pixels say much the same, and the same images after they no longer stand beside each other.
+"""Images whose neighbouring pixels say much the same, and images whose pixels say nothing of each other.
 
-Gratings are smooth textures: each class is a direction, and wavelength, phase, contrast and brightness are drawn. Mixed
-gratings are the same with all pixels at other places, the same for all images: nothing is lost, and nothing is near.
+Gratings are smooth textures: each class is a direction, and wavelength, phase, contrast and brightness are drawn. In
+patterns each class is a drawing of light and dark. Of blocks, four neighbours are one value, so that either half of the
+pixels holds all of it. Of independent pixels, each is drawn and varies by itself, so that a half holds half of it.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from snellen.core.randomness import derive_seed
 from snellen.data.files.arrays import load_arrays
 from snellen.reproduction.shared.fashion_mnist import fashion_mnist
 
-#: Directions of the gratings, which are the classes.
-DIRECTIONS = 6
+#: Classes: directions of gratings, or patterns.
+CLASSES = 6
 
-#: Height and width of a grating.
+#: Height and width of a grating and of a pattern, pixels.
 SIDE = 16
 
 
@@ -44,35 +45,47 @@ def garments(split: Split, sizes: Sizes, seed: int) -> ImageSet:
 
 
 def gratings(split: Split, sizes: Sizes, seed: int) -> ImageSet:
-    """Smooth textures of :data:`DIRECTIONS` classes."""
-    pixels, labels = _drawn(split, sizes, seed)
-    return _as_set(pixels, labels, split, "gratings")
-
-
-def mixed_gratings(split: Split, sizes: Sizes, seed: int) -> ImageSet:
-    """The same with all pixels in another order, which is the same for every image of a seed."""
-    pixels, labels = _drawn(split, sizes, seed)
-    order = np.random.default_rng(derive_seed(seed, "order of pixels")).permutation(SIDE * SIDE)
-    mixed = pixels.reshape(len(pixels), -1)[:, order].reshape(pixels.shape)
-    return _as_set(mixed, labels, split, "mixed gratings")
-
-
-def _drawn(split: Split, sizes: Sizes, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Smooth textures of :data:`CLASSES` classes."""
     generator = np.random.default_rng(derive_seed(seed, "gratings", split))
     count = sizes.of(split)
-    labels = np.arange(count) % DIRECTIONS
-    angle = (labels + generator.uniform(-0.3, 0.3, count)) * np.pi / DIRECTIONS
+    labels = np.arange(count) % CLASSES
+    angle = (labels + generator.uniform(-0.3, 0.3, count)) * np.pi / CLASSES
     wavelength, phase = generator.uniform(6, 12, count), generator.uniform(0, 2 * np.pi, count)
     contrast, light = generator.uniform(0.15, 0.45, count), generator.uniform(0.45, 0.55, count)
     rows, columns = np.mgrid[:SIDE, :SIDE]
     along = columns * np.cos(angle)[:, None, None] + rows * np.sin(angle)[:, None, None]
     waves = np.sin(2 * np.pi * along / wavelength[:, None, None] + phase[:, None, None])
     values = light[:, None, None] + contrast[:, None, None] * waves
-    return (values.clip(0, 1) * 255).round().astype(np.uint8), labels
+    return _as_set(_as_bytes(values), labels, split, "gratings")
+
+
+def blocks(split: Split, sizes: Sizes, seed: int) -> ImageSet:
+    """Patterns of :data:`CLASSES` classes, of blocks of 2 x 2 pixels."""
+    return _patterns(split, sizes, seed, "blocks", 2)
+
+
+def independent_pixels(split: Split, sizes: Sizes, seed: int) -> ImageSet:
+    """The same of single pixels: two classes differ in as many of them."""
+    return _patterns(split, sizes, seed, "independent pixels", 1)
+
+
+def _patterns(split: Split, sizes: Sizes, seed: int, name: str, block: int) -> ImageSet:
+    side, count = SIDE // block, sizes.of(split)
+    signs = np.random.default_rng(derive_seed(seed, "patterns", name)).choice((-1.0, 1.0), (CLASSES, side, side))
+    generator = np.random.default_rng(derive_seed(seed, name, split))
+    labels = np.arange(count) % CLASSES
+    contrast = generator.uniform(0.05, 0.15, count)[:, None, None]
+    values = 0.5 + contrast * signs[labels] + generator.uniform(-0.1, 0.1, (count, side, side))
+    return _as_set(_as_bytes(values.repeat(block, 1).repeat(block, 2)), labels, split, name)
+
+
+def _as_bytes(values: NDArray[np.float64]) -> NDArray[np.uint8]:
+    pixels: NDArray[np.uint8] = (values.clip(0, 1) * 255).round().astype(np.uint8)
+    return pixels
 
 
 def _as_set(pixels: NDArray[np.uint8], labels: NDArray[np.int64], split: Split, name: str) -> ImageSet:
-    names = [f"{180 * number // DIRECTIONS} degrees" for number in range(DIRECTIONS)]
+    names = [f"{name} {number}" for number in range(CLASSES)]
     images = load_arrays(pixels, labels, class_names=names)
     ids = pa.array([f"{name}/{split}/{number}" for number in range(len(pixels))], COLUMNS["id"])
     place = images.table.column_names.index("id")

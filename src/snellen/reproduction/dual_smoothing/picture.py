@@ -14,14 +14,15 @@ from torch import Tensor
 from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.methods.smoothing.branches import HALVES, pick, place
-from snellen.reproduction.dual_smoothing.experiment import SMALL, _trained, prepared, sigma_of
+from snellen.reproduction.dual_smoothing.experiment import SMALL, prepared, sigma_of, trained_networks
 from snellen.reproduction.dual_smoothing.materials import Sizes, garments
 from snellen.reproduction.dual_smoothing.votes import Votes, votes_of
 from snellen.reproduction.shared.documents import Pictures
 from snellen.reproduction.shared.tile_sheet import Tile, as_bytes, tile_sheet
 
-#: Seed of no record, garments to train on and to certify, epochs, and samples of each network.
-SEED, SIZES, EPOCHS, SAMPLES = 0, Sizes(2000, 12), 3, 500
+#: Seed of no record, garments to train on and to certify, epochs of whole images and further ones, and samples of each
+#: network.
+SEED, SIZES, EPOCHS, FURTHER, SAMPLES = 0, Sizes(2000, 12), 3, 2, 500
 
 #: Rows, and the side of a picture: four pixels of the sheet for each of an image.
 SHOWN, SIDE = 3, 112
@@ -42,11 +43,10 @@ def shares(votes: Votes, row: int) -> str:
 
 def draw(root: Path, target: Path) -> str:
     """Train, vote, and show the first garments of different classes that both ways prove."""
-    budget = replace(SMALL, sizes={"garments": SIZES}, epochs=EPOCHS)
+    arm = replace(SMALL.arms["garments"], sizes=SIZES, epochs=EPOCHS, further=FURTHER)
     rng, test = Randomness(SEED), garments("test", SIZES, SEED)
     votes = {}
-    for split_pixels in (False, True):
-        classifier = _trained("garments", split_pixels, budget, SEED, rng, Silent())
+    for split_pixels, classifier in trained_networks("garments", arm, SEED, rng, Silent()).items():
         images, labels = prepared(classifier, test), torch.from_numpy(test.labels)
         votes[split_pixels] = votes_of(
             classifier, images, labels, sigma=sigma_of(split_pixels), split_pixels=split_pixels, samples=(SAMPLES,),

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from snellen.core.classifier import Classifier
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.methods.smoothing.bounds import lower_bound, proven_radius
+from snellen.methods.smoothing.bounds import lower_bound, proven_radius, published_radius
 from snellen.methods.smoothing.branches import branches_of
-from snellen.methods.smoothing.certifying import Radius, average_radius, certified_curve
+from snellen.methods.smoothing.certifying import Radius
 from snellen.methods.smoothing.votes import hard_votes
+from snellen.reproduction.sample import Figure, Sample
 
 #: Radii at which certified accuracies are reported, in [0, 1] pixel units of one channel.
 RADII = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25)
@@ -42,7 +44,7 @@ class Votes:
     labels: Tensor
     sigma: float
 
-    def radii(self, samples: int, radius: Radius = proven_radius, alpha: float = ALPHA) -> np.ndarray:
+    def radii(self, samples: int, radius: Radius = proven_radius, alpha: float = ALPHA) -> NDArray[np.float64]:
         """Radius of each image's class, 0 where nothing is proven or the class is wrong: float64 (n,)."""
         votes = self.estimation[samples]
         branches = votes.shape[1]
@@ -54,17 +56,37 @@ class Votes:
         right = (chosen == self.labels).numpy()
         return np.where(right, np.maximum(found, 0.0), 0.0)
 
-    def figures(self, samples: int, radius: Radius = proven_radius, alpha: float = ALPHA) -> dict[str, float]:
-        """``acr``, ``at_R`` for each radius, and ``accuracy`` of the class that was chosen, certified or not."""
-        radii = self.radii(samples, radius, alpha)
-        held = radii > 0
-        curve = certified_curve(radii, held, RADII)
-        chosen = self.selection.sum(1).argmax(1)
-        return {
-            "acr": average_radius(radii, held),
-            "accuracy": float((chosen == self.labels).double().mean()),
-            **{f"at_{radius:g}": share for radius, share in zip(RADII, curve, strict=True)},
-        }
+    @property
+    def right(self) -> Sample:
+        """Whether the chosen class is the right one, certified or not."""
+        return Sample.of((self.selection.sum(1).argmax(1) == self.labels).numpy())
+
+
+def figures_of(radii: Mapping[str, NDArray[np.float64]]) -> dict[str, Figure]:
+    """``WAY.acr``, and ``WAY.at_R`` at :data:`RADII`, of the radii of each way: 0 for a wrong or uncertain class."""
+    figures: dict[str, Figure] = {}
+    for way, found in radii.items():
+        figures[f"{way}.acr"] = Sample.of(found)
+        for radius in RADII:
+            figures[f"{way}.at_{radius:g}"] = Sample.of((found > 0) & (found >= radius))
+    return figures
+
+
+def radii_of(plain: Votes, dual: Votes, samples: int) -> dict[str, NDArray[np.float64]]:
+    """Radii of both ways, of halves at as many forward passes in all, and of the published formula on halves."""
+    return {
+        "plain": plain.radii(samples),
+        "dual": dual.radii(samples),
+        "dual_half": dual.radii(samples // 2),
+        # The published bounds have the whole level each.
+        "published": dual.radii(samples, published_radius, 2 * ALPHA),
+    }
+
+
+def overstated(radii: Mapping[str, NDArray[np.float64]]) -> float | None:
+    """Ratio of the published to the proven average radius, less 1; None where nothing is proven."""
+    proven = float(radii["dual"].mean())
+    return float(radii["published"].mean()) / proven - 1 if proven else None
 
 
 def votes_of(

@@ -1,8 +1,9 @@
-"""System 11: cameras that fool a classifier of natural views, and five ways to train on other cameras.
+"""System 11: cameras that fool a classifier of natural views, and ways to train on other cameras.
 
 One classifier is trained on natural views of solids. Every way continues from it, for as many epochs, on the same
 images and on as many added renderings of the same objects in every batch; what differs is where their cameras stand.
-Each result is attacked anew, on objects that nobody trained on.
+One control shows as many random views as searching renders in all. Each result is attacked anew, on objects that nobody
+trained on.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from snellen.core.randomness import Randomness
 from snellen.core.system import Scale
 from snellen.methods.recipes.supervised import Supervised
 from snellen.models.classifiers.artifact_models import build_network
-from snellen.reproduction.sample import Figure
+from snellen.reproduction.sample import Figure, mean_of
 from snellen.reproduction.viewpoints.full import full
 from snellen.reproduction.viewpoints.judging import Held, attack_figures, attacked, clean_figures, held_out
 from snellen.reproduction.viewpoints.materials import SIDE, Sizes, renderer_of, views_of
-from snellen.reproduction.viewpoints.ways import WAYS, recipe_of
+from snellen.reproduction.viewpoints.ways import CONTROLS, WAYS, recipe_of
 from snellen.systems.viewpoints.method import ViewpointAttack
 from snellen.training.fitting.groundwork import initial_network
 from snellen.version import __version__
 
-#: Channels of the network.
+#: Channels of the network, which sees colours.
 WIDTHS = (12, 32, 64)
 
 
@@ -57,22 +58,27 @@ class Budget:
     attack: ViewpointAttack
     ways: tuple[str, ...]
 
-    @property
-    def common(self) -> dict[str, Any]:
-        """What all ways share."""
+    def common(self, added: int | None = None) -> dict[str, Any]:
+        """What all ways share; ``added`` renderings to a batch instead of the budget's."""
         plan = {"epochs": self.further, "batch_size": self.batch, "learning_rate": 1e-3}
-        return {"added_views": self.added, "plan": plan}
+        return {"added_views": self.added if added is None else added, "plan": plan}
+
+    def added_for(self, renders: int) -> int:
+        """Renderings in each batch that are at least so many over all epochs of a way."""
+        images = self.sizes.classes * self.sizes.train * self.sizes.views
+        steps = -(-images // self.batch) * self.further
+        return -(-renders // steps)
 
 
 SMALL = Budget(
-    sizes=Sizes(classes=10, train=4, test=2, views=30, test_views=20),
+    sizes=Sizes(classes=10, train=9, test=4, views=12, test_views=20),
     epochs=20,
-    further=8,
+    further=30,
     batch=100,
     added=25,
-    search={"components": 5, "popsize": 31, "iterations": 8, "warm_iterations": 3},
-    attack=ViewpointAttack(components=5, popsize=31, iterations=12, samples=40),
-    ways=WAYS,
+    search={"components": 5, "popsize": 31, "iterations": 6, "warm_iterations": 3},
+    attack=ViewpointAttack(components=5, popsize=31, iterations=10, samples=30),
+    ways=(*WAYS, *CONTROLS),
 )
 SMOKE = Budget(
     sizes=Sizes(classes=2, train=1, test=1, views=6, test_views=2),
@@ -82,7 +88,7 @@ SMOKE = Budget(
     added=2,
     search={"components": 3, "popsize": 5, "iterations": 1, "warm_iterations": 1},
     attack=ViewpointAttack(components=3, popsize=5, iterations=2, samples=4),
-    ways=WAYS,
+    ways=(*WAYS, *CONTROLS),
 )
 
 
@@ -90,12 +96,13 @@ def viewpoint_training(scale: Scale, seed: int, progress: Progress) -> Mapping[s
     """Measure the claims of system 11.
 
     Returns:
-        ``WAY.FIGURE``, for WAY ``standard`` (the classifier of natural views) and those of :data:`WAYS`: ``natural``
-        and ``random`` (cameras of added views), ``gaussian`` and ``viat`` (searched, with one component and with five),
+        ``WAY.FIGURE``, for WAY ``standard`` (the classifier of natural views), those of :data:`WAYS`: ``natural`` and
+        ``random`` (cameras of added views), ``gaussian`` and ``viat`` (searched, with one component and with five),
         ``unshared`` and ``frozen`` (the same as ``viat`` without sharing inside a class, and with the first mixtures
-        kept); FIGURE ``natural``, ``random`` and those of :func:`attack_figures`. Of the standard classifier also
-        ``single.FIGURE``, attacked with one Gaussian at as many renderings, and ``narrow.FIGURE``, without entropy.
-        ``renders.added`` and ``renders.searched`` of ``viat``.
+        kept), and :data:`CONTROLS`: ``equal``, as many random views as ``viat`` renders in all; FIGURE ``natural``,
+        ``random`` and those of :func:`attack_figures`.
+        ``random.lost`` under attack, of its accuracy on random views. ``renders.added`` and ``renders.searched`` of
+        ``viat``, ``renders.equal`` of ``equal``.
 
     Raises:
         InputError: the scale is full, and something that it needs is not there.
@@ -103,33 +110,38 @@ def viewpoint_training(scale: Scale, seed: int, progress: Progress) -> Mapping[s
     if scale == "full":
         return full(seed, progress)
     budget, prefix = (SMOKE, "smoke.") if scale == "smoke" else (SMALL, "")
-    rng, figures = Randomness(seed), dict[str, float]()
+    rng, figures = Randomness(seed), dict[str, Figure]()
     trained_on = renderer_of("train", budget.sizes, seed)
     data = views_of(trained_on, "train", "natural", budget.sizes.views, seed)
     held = held_out(renderer_of("test", budget.sizes, seed), budget.sizes.test_views, seed)
     standard = _standard(data, budget, seed, rng, progress)
     figures |= _judged("standard", _classifier(standard), held, budget, rng, progress)
-    figures |= _controls(_classifier(standard), held, budget, rng, progress)
+    renders: dict[str, dict[str, int]] = {}
     for way in budget.ways:
-        made = recipe_of(way, budget.search, budget.common).fit(
+        searching = renders["viat"] if way == "equal" else None
+        common = budget.common(None if searching is None else budget.added_for(sum(searching.values())))
+        made = recipe_of(way, budget.search, common).fit(
             data, base=standard, rng=rng.child("further"), progress=progress
         )
         figures |= _judged(way, _classifier(made), held, budget, rng, progress)
-        if way == "viat":
-            told = made.card.lineage.recipe
-            figures |= {"renders.added": told["views_added"], "renders.searched": told["views_searched"]}
-    return {prefix + name: float(value) for name, value in figures.items()}
+        recipe = made.card.lineage.recipe
+        renders[way] = {name: int(recipe[f"views_{name}"]) for name in ("added", "searched")}
+    figures |= {f"renders.{name}": float(value) for name, value in renders["viat"].items()}
+    figures["renders.equal"] = float(renders["equal"]["added"])
+    whole, kept = (mean_of(figures[f"random.{name}"]) for name in ("random", "attacked"))
+    figures["random.lost"] = None if whole is None or kept is None else whole - kept
+    return {prefix + name: value for name, value in figures.items()}
 
 
 viewpoint_training.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("two solids of 32 pixels, networks of one epoch, searches of one step",),
     "small": (
         "10 classes of solids made of a few primitives, of 32 pixels and before white, for the 1,000 objects of IM3D",
-        "4 objects of each class trained on and 2 judged, for 9 and 1",
-        "a residual CNN of 60 thousand weights, which sees grey, for ResNet-50, Inception-v3 and ViT-B/16",
-        "5 components and 31 views in a step for 15 and 101; 8 and 3 steps in the training for 50 and 10, 12 in the "
+        "9 objects of each class trained on and 4 judged, for 9 and 1",
+        "a residual CNN of 35 thousand weights for ResNet-50, Inception-v3 and ViT-B/16",
+        "5 components and 31 views in a step for 15 and 101; 6 and 3 steps in the training for 50 and 10, 10 in the "
         "attack for 50",
-        "25 renderings in a batch of 125 for 16 in 528; 8 epochs of AdamW for 120 of SGD",
+        "25 renderings in a batch of 125 for 16 in 528; 30 epochs of AdamW for 120 of SGD",
     ),
     "full": ("a classifier that begins from random weights, unless a base is given; meshes for NeRFs",),
 }
@@ -138,7 +150,7 @@ viewpoint_training.stand_ins = {  # type: ignore[attr-defined]
 def _standard(data: ImageSet, budget: Budget, seed: int, rng: Randomness, progress: Progress) -> Artifact:
     """The classifier of natural views that every way continues from."""
     assert data.class_names is not None
-    record = {"name": "fashion_cnn", "widths": list(WIDTHS), "class_count": len(data.class_names)}
+    record = {"name": "fashion_cnn", "widths": list(WIDTHS), "class_count": len(data.class_names), "colours": True}
     card = Card(
         name="first weights",
         kind="classifier",
@@ -160,30 +172,8 @@ def _classifier(artifact: Artifact) -> Classifier:
 
 def _judged(
     way: str, classifier: Classifier, held: Held, budget: Budget, rng: Randomness, progress: Progress
-) -> dict[str, float]:
+) -> dict[str, Figure]:
     """Clean and attacked figures of one classifier."""
     found = attacked(classifier, held, budget.attack, rng.child("attack"), progress)
     figures = clean_figures(classifier, held) | attack_figures(found)
     return {f"{way}.{name}": value for name, value in figures.items()}
-
-
-def _controls(
-    classifier: Classifier, held: Held, budget: Budget, rng: Randomness, progress: Progress
-) -> dict[str, float]:
-    """One Gaussian at as many renderings, and a mixture without entropy."""
-    attack = budget.attack
-    many = attack.popsize + attack.components - 1
-    controls = {
-        "single": replace_fields(attack, components=1, popsize=many),
-        "narrow": replace_fields(attack, entropy_weight=0.0),
-    }
-    return {
-        f"standard.{control}.{name}": value
-        for control, method in controls.items()
-        for name, value in attack_figures(attacked(classifier, held, method, rng.child("attack"), progress)).items()
-    }
-
-
-def replace_fields(attack: ViewpointAttack, **fields: object) -> ViewpointAttack:
-    """The same attack with other numbers."""
-    return ViewpointAttack(**{**attack.model_dump(), **fields})

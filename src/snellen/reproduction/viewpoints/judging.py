@@ -12,9 +12,13 @@ from snellen.core.classifier import Classifier
 from snellen.core.outcomes import AttackedViews
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
+from snellen.reproduction.sample import Figure, Sample
 from snellen.reproduction.viewpoints.materials import Remembering, all_images, views_of
 from snellen.reproduction.viewpoints.modes import azimuth_modes
 from snellen.systems.viewpoints.method import ViewpointAttack
+
+#: Views that are judged together.
+_TOGETHER = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,10 +46,11 @@ def held_out(renderer: Remembering, views: int, seed: int) -> Held:
     return Held(renderer, labels, natural, anywhere)
 
 
-def accuracy(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
-    """Share of right decisions."""
+def accuracy(classifier: Classifier, images: Tensor, labels: Tensor, objects: int) -> Sample:
+    """Share of right decisions on each object; all have as many views, one object after the other."""
     with torch.no_grad():
-        return float((classifier(images).argmax(1) == labels).double().mean())
+        right = torch.cat([classifier(part).argmax(1) for part in images.split(_TOGETHER)]) == labels
+    return Sample.of(right.double().view(objects, -1).mean(1).numpy())
 
 
 def attacked(
@@ -57,23 +62,29 @@ def attacked(
     )
 
 
-def clean_figures(classifier: Classifier, held: Held) -> dict[str, float]:
-    """Accuracy on natural and on random views."""
-    return {"natural": accuracy(classifier, *held.natural), "random": accuracy(classifier, *held.random)}
+def clean_figures(classifier: Classifier, held: Held) -> dict[str, Figure]:
+    """Accuracy on natural and on random views, of each object."""
+    objects = len(held.labels)
+    return {
+        name: accuracy(classifier, *views, objects)
+        for name, views in (("natural", held.natural), ("random", held.random))
+    }
 
 
-def attack_figures(found: AttackedViews) -> dict[str, float]:
+def attack_figures(found: AttackedViews) -> dict[str, Figure]:
     """Figures of an attack.
 
     Returns:
-        ``attacked``, the accuracy on fresh views of the found mixtures; ``entropy``, nats; ``deviation``, the mean of
-        all components' unbounded numbers; ``modes``, places round an object at which views fool; ``blank`` views of
-        all; means over the objects.
+        ``attacked``, the accuracy on fresh views of the found mixture, of each object that is seen, or None;
+        ``entropy``, nats; ``deviation``, the mean of all components' unbounded numbers; ``modes``, places round an
+        object at which views fool; ``blank`` views of all; means over the objects.
     """
     azimuths = found.viewpoints[:, :, 1].numpy()
     modes = [azimuth_modes(row[fooled]) for row, fooled in zip(azimuths, found.success.numpy(), strict=True)]
+    rates = found.success_rate[~found.success_rate.isnan()]
     return {
-        "attacked": 1 - float(found.success_rate.nanmean()),
+        # Unseen objects have no rate; without any object nothing was measured.
+        "attacked": Sample.of((1 - rates).tolist()) if len(rates) else None,
         "entropy": float(found.entropy.mean()),
         "deviation": float(found.deviations.mean()),
         "modes": float(np.mean(modes)),

@@ -12,19 +12,22 @@ from snellen.systems.viewpoints.view_training import ViewTraining
 
 WAYS = ("natural", "random", "gaussian", "viat", "unshared", "frozen")
 
+#: Control of the small experiment: as many random views are shown as ``viat`` renders in all, its searches included.
+CONTROLS = ("equal",)
+
 
 def recipe_of(way: str, search: Mapping[str, Any], common: Mapping[str, Any]) -> ViewTraining:
     """The recipe of one way; all have the same images, epochs and number of added renderings.
 
     Args:
-        way: of :data:`WAYS`.
+        way: of :data:`WAYS` or :data:`CONTROLS`.
         search: numbers of the searches: components, popsize, iterations, warm_iterations.
         common: added views, plan and what else all ways share.
 
     Raises:
         InputError: no such way.
     """
-    if way in ("natural", "random"):
+    if way in ("natural", "random", "equal"):
         return ViewAugmentation(viewpoints="natural" if way == "natural" else "any", **common)
     special: dict[str, dict[str, Any]] = {
         # As many views in a step.
@@ -34,5 +37,5 @@ def recipe_of(way: str, search: Mapping[str, Any], common: Mapping[str, Any]) ->
         "frozen": {"refresh": False},
     }
     if way not in special:
-        raise InputError(f"no such way: {way!r}; known: {', '.join(WAYS)}")
+        raise InputError(f"no such way: {way!r}; known: {', '.join((*WAYS, *CONTROLS))}")
     return ViewpointTraining(**{**search, **special[way]}, **common)
