@@ -90,6 +90,21 @@ def test_first_masks_are_nearly_even() -> None:
     assert torch.allclose(masks, torch.full_like(masks, 1 / 3), atol=0.05)
 
 
+def test_a_larger_start_of_queries_and_keys_makes_masks_vary_within_an_image() -> None:
+    """On few channels the published start looks everywhere alike, whatever the values are."""
+    maps, (rows, shares) = torch.randn(6, 32, 8, 8, generator=SEED).relu(), drawn(2)
+
+    def spread(deviation: float) -> float:
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            made = MaskGenerator(32, attention_deviation=deviation).requires_grad_(False)
+            made.value.weight.normal_(std=1.0)
+        return float(made(maps, rows, shares, (32, 32)).flatten(2).std(2).mean())
+
+    assert spread(0.01) < 0.002
+    assert spread(0.5) > 0.03
+
+
 @pytest.mark.covers("31.11")
 def test_attention_is_float32_under_autocast() -> None:
     made, (rows, shares) = generator(), drawn(2)

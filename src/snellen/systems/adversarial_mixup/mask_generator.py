@@ -21,6 +21,9 @@ Upsampling = Literal["bilinear", "nearest"]
 #: Feature maps with fewer cells a side cannot say where a blend changes.
 LEAST_SIDE = 2
 
+#: Of initial weights, as published.
+DEVIATION = 0.01
+
 
 class Projections(NamedTuple):
     """What the generator makes of feature maps, before images are chosen: one row for each image of a batch.
@@ -40,8 +43,10 @@ class MaskGenerator(nn.Module):
     """Feature maps of the parts → masks that sum to 1 at every pixel.
 
     Queries, keys and values are 1 x 1 convolutions with the same weights for all parts: queries and keys to half of the
-    channels, with a ReLU, values to one. Initial weights are normal with a deviation of 0.01, biases 0, so that the
-    first masks are nearly even.
+    channels, with a ReLU, values to one. Initial weights are normal with a deviation of 0.01 as published, biases 0, so
+    that the first masks are nearly even. Products of queries and keys grow with the number of channels: on few channels
+    that deviation makes attention even as well, and no mask can vary within an image. Queries and keys can have a
+    larger one.
 
     >>> generator = MaskGenerator(8)
     >>> parts = torch.stack([torch.arange(5), torch.arange(5).flip(0)])
@@ -54,12 +59,20 @@ class MaskGenerator(nn.Module):
         knows_shares: whether the share of each part is laid beside its map as a constant channel (``lam_concat``).
         upsampling: from the grid of the maps to the pixels: bilinear for convolutional networks, nearest for
             transformers, as published.
+        attention_deviation: of the initial weights of queries and keys; above 0.
     """
 
     #: Its learning rate in units of the plan's; see :func:`snellen.training.optimizers.build_optimizer`.
     rate_factor: float = 1.0
 
-    def __init__(self, channels: int, *, knows_shares: bool = False, upsampling: Upsampling = "bilinear") -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        knows_shares: bool = False,
+        upsampling: Upsampling = "bilinear",
+        attention_deviation: float = DEVIATION,
+    ) -> None:
         super().__init__()
         if channels < 2:
             raise InputError(f"a mask generator takes feature maps of at least 2 channels, got {channels}")
@@ -69,7 +82,8 @@ class MaskGenerator(nn.Module):
         self.key = nn.Conv2d(entering, inner, 1)
         self.value = nn.Conv2d(entering, 1, 1)
         for convolution in (self.query, self.key, self.value):
-            nn.init.normal_(convolution.weight, std=0.01)
+            deviation = DEVIATION if convolution is self.value else attention_deviation
+            nn.init.normal_(convolution.weight, std=deviation)
             assert convolution.bias is not None
             nn.init.zeros_(convolution.bias)
 
