@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from snellen.core.errors import InputError, ModelError
 from snellen.core.randomness import Randomness
-from snellen.systems.adversarial_mixup.mask_generator import DEVIATION, MaskGenerator, Upsampling
+from snellen.systems.adversarial_mixup.mask_generator import MaskGenerator, Upsampling
 from snellen.systems.adversarial_mixup.two_heads import TwoHeads, TwoScores
 from snellen.training.batches import Batch, Examples
 from snellen.training.evaluation import score_examples
@@ -46,7 +46,7 @@ class MixSettings(BaseModel):
     knows_shares: bool = False
     area_weight: float = Field(0.0, ge=0)
     area_slack: float = Field(0.1, ge=0, lt=1)
-    attention_deviation: float = Field(DEVIATION, gt=0)
+    attention_gain: float | None = Field(None, gt=0)
     generator_rate: float = Field(1.0, gt=0)
     upsampling: Upsampling = "bilinear"
     momentum: float = Field(0.999, ge=0, lt=1)
@@ -112,7 +112,7 @@ class AdversarialMixing(nn.Module):
             self.online.channels(torch.zeros(1, 3, *size)),
             knows_shares=settings.knows_shares,
             upsampling=settings.upsampling,
-            attention_deviation=settings.attention_deviation,
+            attention_gain=settings.attention_gain,
         )
         self.generator.rate_factor = settings.generator_rate
         self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))

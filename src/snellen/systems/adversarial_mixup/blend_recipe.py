@@ -57,10 +57,10 @@ class BlendRecipe(ClassifierRecipe):
         0.0, ge=0, description="weight of the loss that pulls the area of a mask to its share; AutoMix: 0.1"
     )
     area_slack: float = Field(0.1, ge=0, lt=1, description="distance of area and share that this loss leaves free")
-    attention_deviation: float = Field(
-        0.01,
+    attention_gain: float | None = Field(
+        None,
         gt=0,
-        description="of the generator's first queries and keys; published: 0.01, which is too small for few channels",
+        description="normalise the generator's queries and keys, with these first weights; for maps of few channels",
     )
     upsampling: Literal["bilinear", "nearest"] = Field(
         "bilinear", description="from maps to pixels; nearest is published for transformers"

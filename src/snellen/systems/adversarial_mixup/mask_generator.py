@@ -21,9 +21,6 @@ Upsampling = Literal["bilinear", "nearest"]
 #: Feature maps with fewer cells a side cannot say where a blend changes.
 LEAST_SIDE = 2
 
-#: Of initial weights, as published.
-DEVIATION = 0.01
-
 
 class Projections(NamedTuple):
     """What the generator makes of feature maps, before images are chosen: one row for each image of a batch.
@@ -43,10 +40,10 @@ class MaskGenerator(nn.Module):
     """Feature maps of the parts → masks that sum to 1 at every pixel.
 
     Queries, keys and values are 1 x 1 convolutions with the same weights for all parts: queries and keys to half of the
-    channels, with a ReLU, values to one. Initial weights are normal with a deviation of 0.01 as published, biases 0, so
-    that the first masks are nearly even. Products of queries and keys grow with the number of channels: on few channels
-    that deviation makes attention even as well, and no mask can vary within an image. Queries and keys can have a
-    larger one.
+    channels, with a ReLU, values to one. Initial weights are normal with a deviation of 0.01, biases 0, so that the
+    first masks are nearly even. The published block can normalise queries and keys before the ReLU. On few channels it
+    must: maps are positive, so that without it all places attend to one and the same, or to all alike, and no mask
+    varies within an image.
 
     >>> generator = MaskGenerator(8)
     >>> parts = torch.stack([torch.arange(5), torch.arange(5).flip(0)])
@@ -59,7 +56,8 @@ class MaskGenerator(nn.Module):
         knows_shares: whether the share of each part is laid beside its map as a constant channel (``lam_concat``).
         upsampling: from the grid of the maps to the pixels: bilinear for convolutional networks, nearest for
             transformers, as published.
-        attention_deviation: of the initial weights of queries and keys; above 0.
+        attention_gain: where given, queries and keys pass a BatchNorm before the ReLU, and its first weights are this;
+            above 0. The larger it is, the fewer places each place attends to.
     """
 
     #: Its learning rate in units of the plan's; see :func:`snellen.training.optimizers.build_optimizer`.
@@ -71,7 +69,7 @@ class MaskGenerator(nn.Module):
         *,
         knows_shares: bool = False,
         upsampling: Upsampling = "bilinear",
-        attention_deviation: float = DEVIATION,
+        attention_gain: float | None = None,
     ) -> None:
         super().__init__()
         if channels < 2:
@@ -82,10 +80,11 @@ class MaskGenerator(nn.Module):
         self.key = nn.Conv2d(entering, inner, 1)
         self.value = nn.Conv2d(entering, 1, 1)
         for convolution in (self.query, self.key, self.value):
-            deviation = DEVIATION if convolution is self.value else attention_deviation
-            nn.init.normal_(convolution.weight, std=deviation)
+            nn.init.normal_(convolution.weight, std=0.01)
             assert convolution.bias is not None
             nn.init.zeros_(convolution.bias)
+        self.query_norm: nn.Module = _norm(inner, attention_gain)
+        self.key_norm: nn.Module = _norm(inner, attention_gain)
 
     def forward(self, maps: Tensor, parts: Tensor, shares: Tensor | None, size: tuple[int, int]) -> Tensor:
         """Masks of blends.
@@ -109,7 +108,8 @@ class MaskGenerator(nn.Module):
                 f"{tuple(maps.shape)}; choose an earlier feature_layer, or larger images"
             )
         entering = F.pad(maps, (0, 0, 0, 0, 0, 1)) if self.knows_shares else maps
-        return Projections(self.query(entering), self.key(entering), self.value(entering)[:, 0])
+        queries, keys = self.query_norm(self.query(entering)), self.key_norm(self.key(entering))
+        return Projections(queries, keys, self.value(entering)[:, 0])
 
     def masks(self, projected: Projections, parts: Tensor, shares: Tensor | None, size: tuple[int, int]) -> Tensor:
         """Masks of blends from projections, as :meth:`forward` gives them."""
@@ -117,7 +117,7 @@ class MaskGenerator(nn.Module):
         if self.knows_shares:
             if shares is None:
                 raise InputError("this mask generator knows the shares of its parts: pass them")
-            # A constant channel adds its weight times the share, the same at every place.
+            # A constant channel adds its weight times the share, the same at every place; it is not normalised.
             plane = shares[:, :, None, None, None].to(queries.dtype)
             queries = queries + plane * self.query.weight[:, -1, 0, 0].view(-1, 1, 1)
             keys = keys + plane * self.key.weight[:, -1, 0, 0].view(-1, 1, 1)
@@ -126,6 +126,15 @@ class MaskGenerator(nn.Module):
             answers = cross_attention(queries.float().relu(), keys.float().relu(), values.float())
             options = {"align_corners": False} if self.upsampling == "bilinear" else {}
             return F.interpolate(answers, size=size, mode=self.upsampling, **options).softmax(1)
+
+
+def _norm(channels: int, gain: float | None) -> nn.Module:
+    """A BatchNorm with these first weights, or nothing."""
+    if gain is None:
+        return nn.Identity()
+    made = nn.BatchNorm2d(channels)
+    nn.init.constant_(made.weight, gain)
+    return made
 
 
 def cross_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
