@@ -153,7 +153,8 @@ def test_a_stronger_attack_errs_more_and_training_images_are_scored() -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = ThreeStageNetwork(3, widths=(4, 6, 8))
-    trained = module.train(network, store, plan=module.SMALL_PLAN.model_copy(update={"epochs": 30, "batch_size": 12}))
+    plan = module.SMALL_PLAN.model_copy(update={"epochs": 40, "batch_size": 12, "warmup_steps": 8})
+    trained = module.train(network, store, plan=plan)
     network.load_state_dict(dict(trained.weights))
     classifier = Classifier(network, class_names=("a", "b", "c"), preparation=module.preparation(store), name="grey")
     figures, _ = tested(classifier, Examined(images, 1, kinds=("fog",), covered=(0.5,)), Randomness(0))
