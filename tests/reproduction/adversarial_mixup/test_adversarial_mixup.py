@@ -22,7 +22,8 @@ from snellen.core.system import find_system
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.splits import as_split
 from snellen.reproduction.adversarial_mixup import experiment as module
-from snellen.reproduction.adversarial_mixup.mixing_figures import KINDS, Examined, MaskWatch, covered_by_patches, tested
+from snellen.reproduction.adversarial_mixup import mixing_figures
+from snellen.reproduction.adversarial_mixup.mixing_figures import KINDS, Examined, MaskWatch, covered_by_patches
 from snellen.reproduction.runner import reproduce
 from snellen.reproduction.sample import Figure, Sample, mean_of
 from snellen.reproduction.shared.three_stage_network import FEATURE_LAYER, ThreeStageNetwork
@@ -157,7 +158,7 @@ def test_a_stronger_attack_errs_more_and_training_images_are_scored() -> None:
     trained = module.train(network, store, plan=plan)
     network.load_state_dict(dict(trained.weights))
     classifier = Classifier(network, class_names=("a", "b", "c"), preparation=module.preparation(store), name="grey")
-    figures, _ = tested(classifier, Examined(images, 1, kinds=("fog",), covered=(0.5,)), Randomness(0))
+    figures, _ = mixing_figures.tested(classifier, Examined(images, 1, kinds=("fog",), covered=(0.5,)), Randomness(0))
     right, small, large = (mean_of(figures[name]) for name in ("accuracy", "fgsm_2_error", "fgsm_8_error"))
     assert module.training_accuracy(classifier, store) == right > 0.9  # type: ignore[operator]
     assert 1 - right <= small <= large  # type: ignore[operator]

@@ -185,8 +185,8 @@ adversarial_mixup.stand_ins = {  # type: ignore[attr-defined]
         "Fashion-MNIST at 32 pixels, and scenes with one of ten shapes, for CIFAR-100: 2,000 images of each to train "
         "on, 1,000 to test on",
         "a three-stage residual network of 33,018 weights, 24 epochs of AdamW, for ResNet-18, 200 to 800 epochs of SGD",
-        "generators that know the shares, with normalised queries and keys, a loss on the area of masks and the cosine "
-        "term turned round, for the published ones without; the published sign in one way",
+        "generators that know the shares, with normalised queries and keys and a loss on the area of masks",
+        "the sign of the cosine term as its purpose requires; the published sign in one way",
         "masks of two images for three; the teacher's momentum is warmed up, and networks without a teacher "
         "are averaged alike",
         "four kinds of corruption of ImageNet-C at five severities on 200 images",

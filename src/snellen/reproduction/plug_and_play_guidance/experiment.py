@@ -168,9 +168,9 @@ def best_of(found: Mapping[float, int], count: int) -> Sequence[float]:
 def agreement(setup: Setup, images: Tensor) -> float:
     """Share of images that guide and judge call the same: how much is drawn that can be recognised at all."""
     with torch.no_grad():
-        said = torch.cat([setup.guide(part) for part in images.split(256)]).argmax(1).tolist()
+        guessed = torch.cat([setup.guide(part) for part in images.split(256)]).argmax(1).tolist()
     seen = setup.judge.answers(images)
-    return sum(setup.guide.class_names[one] == other for one, other in zip(said, seen, strict=True)) / len(images)
+    return sum(setup.guide.class_names[one] == other for one, other in zip(guessed, seen, strict=True)) / len(images)
 
 
 def _figures(way: str, found: ArmResult, setup: Setup, requested: GeneratorCall) -> dict[str, Figure]:

@@ -249,7 +249,7 @@ def area_loss(masks: Tensor, shares: Tensor, slack: float) -> Tensor:
     """How far the area of each mask is from the share of its label, beyond what is free: mean over the parts, (n,).
 
     max(|λ_i − mean of M_i| − ε, 0), the area loss of AutoMix (Liu et al., ECCV 2022). Adversarial AutoMixup has none.
-    Without it the hardest blend shows the part with the smaller share alone, whatever is in the images.
+    Without it the hardest blend shows the part with the smaller share alone, for any images.
 
     Args:
         masks: (n, p, h, w).
