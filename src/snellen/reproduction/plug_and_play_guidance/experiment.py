@@ -68,11 +68,11 @@ class Sizes:
         batch_size=128,
         learning_rate=2e-3,
     )
-    unlabelled: int = 12_800
+    unlabelled: int = 9600
     labelled: int = 5000
     images: int = 300
-    first: int = 60
-    further: int = 240
+    first: int = 40
+    further: int = 260
     scales: tuple[float, ...] = (2.0, 3.0, 5.0, 7.0, 9.0, 13.0, 21.0)
     steps: int = 10
 
@@ -107,7 +107,7 @@ plug_and_play.stand_ins = {  # type: ignore[attr-defined]
         "full size, both of random weights",
     ),
     "small": (
-        "the embedded generator of thumbnails (28 pixels), trained on for 200 steps of 64 images without labels, for "
+        "the embedded generator of thumbnails (28 pixels), trained on for 150 steps of 64 images without labels, for "
         "the unconditional ADM of 256 pixels",
         "the embedded classifier of 235 thousand parameters for ResNet-50 and DeiT-S",
         "5,000 synthetic images for 500,000; 150 iterations of 128 images for each of four experts of rank 4, for "
