@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from snellen.core.classifier import hash_tensors
+from snellen.core.classifier import Classifier, hash_tensors
 from snellen.core.errors import InputError
 from snellen.core.images import ImageSet, Split
 from snellen.core.progress import Silent
@@ -22,8 +22,10 @@ from snellen.core.system import find_system
 from snellen.data.files.arrays import load_arrays
 from snellen.data.files.splits import as_split
 from snellen.reproduction.adversarial_mixup import experiment as module
-from snellen.reproduction.adversarial_mixup.mixing_figures import KINDS, MaskWatch, covered_by_patches
+from snellen.reproduction.adversarial_mixup import mixing_figures
+from snellen.reproduction.adversarial_mixup.mixing_figures import KINDS, Examined, MaskWatch, covered_by_patches
 from snellen.reproduction.runner import reproduce
+from snellen.reproduction.sample import Figure, Sample, mean_of
 from snellen.reproduction.shared.three_stage_network import FEATURE_LAYER, ThreeStageNetwork
 from snellen.systems.adversarial_mixup.adversarial_mixing import AdversarialMixing, MixSettings
 from snellen.systems.adversarial_mixup.mask_generator import MaskGenerator
@@ -38,7 +40,7 @@ class Watched:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.trainings: list[tuple[Any, str, Any]] = []
         self.maps: list[tuple[int, ...]] = []
-        self.figures: list[Mapping[str, float]] = []
+        self.figures: list[Mapping[str, Figure]] = []
         train, project, experiment = module.train, MaskGenerator.project, module.adversarial_mixup
 
         def trained(network, examples, **options):
@@ -66,8 +68,10 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
 
 
 def named_by_claims() -> set[str]:
-    claims = [claim for claim in find_system("31").claims if "small" in claim.scales]
-    return {name for claim in claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
+    system = find_system("31")
+    claims = [claim for claim in system.claims if "small" in claim.scales]
+    named = {name for claim in claims for name in (claim.metric, claim.baseline, *claim.controls) if name}
+    return named | {gate.metric for gate in system.gates}
 
 
 def of_means(names: set[str]) -> set[str]:
@@ -83,7 +87,7 @@ def test_smoke_runs_every_stage_with_the_real_shapes(watched: Watched) -> None:
     assert result.claims == ()
     (figures,) = watched.figures
     assert of_means(named_by_claims()) <= set(figures)
-    assert all(np.isfinite(value) for value in figures.values())
+    assert all(np.isfinite(mean_of(value)) for value in figures.values())
     assert {name.split(".")[0] for name in figures} == {*WAYS, "random"}
     assert set(watched.maps) == {(256, 8, 8)}, "as a ResNet-18 for CIFAR-100 has them"
     assert len(watched.trainings) == len(WAYS)
@@ -93,6 +97,7 @@ def test_smoke_runs_every_stage_with_the_real_shapes(watched: Watched) -> None:
     assert len({id(examples) for _, _, examples in watched.trainings}) == 1
     assert [plan.ema_decay for plan, _, _ in watched.trainings] == [module.MOMENTUM] * 4 + [None] * 4
     assert figures["none.mce"] == figures["none.step_cost"] == 1
+    assert not any(settings.knows_shares or settings.area_weight for settings in module.GENERATORS.values())
 
 
 @pytest.fixture
@@ -110,17 +115,53 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_small_gives_what_the_claims_name(tiny: None, watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = {name: way for name, way in module.GENERATORS.items() if name != "adversarial_intent"}
-    monkeypatch.setattr(module, "GENERATORS", few)
+    few = {name: way for name, way in module.SMALL_GENERATORS.items() if name != "adversarial_official"}
+    monkeypatch.setattr(module, "SMALL_GENERATORS", few)
     figures = module.adversarial_mixup("small", 0, Silent())
-    named = {name for name in named_by_claims() if "intent" not in name}
+    named = {name for name in named_by_claims() if "official" not in name}
     assert named <= set(figures)
-    for name in ("adversarial.accuracy", "none.ece", "automix.mask_diversity"):
-        assert figures[name] == pytest.approx((figures[f"fashion.{name}"] + figures[f"scenes.{name}"]) / 2)
-    assert figures["adversarial.accuracy"] == pytest.approx(figures["adversarial.accuracy.teacher_plain"], abs=1e-6)
+    for name in ("adversarial.accuracy", "none.fgsm_2_error", "automix.occluded_accuracy"):
+        joined, parts = figures[name], [figures[f"{of}.{name}"] for of in ("fashion", "scenes")]
+        assert isinstance(joined, Sample)
+        assert joined.values == tuple(value for part in parts for value in part.values), "image by image"  # type: ignore[union-attr]
+    for name in ("none.ece", "automix.mask_diversity"):
+        assert figures[name] == pytest.approx((figures[f"fashion.{name}"] + figures[f"scenes.{name}"]) / 2)  # type: ignore[operator]
+    assert mean_of(figures["adversarial.accuracy"]) == pytest.approx(figures["adversarial.accuracy.teacher_plain"])
     assert set(watched.maps) == {(32, 8, 8)}
-    assert 0 < figures["adversarial.mask_share_gap"] < 1
+    assert 0 < figures["adversarial.mask_share_gap"] < 1  # type: ignore[operator]
     assert figures["adversarial.skipped"] == 0
+    assert -1 < figures["none.gap"] < 1  # type: ignore[operator]
+
+
+def test_generators_of_the_small_experiment_differ_in_one_thing() -> None:
+    small = module.SMALL_GENERATORS
+    for settings in small.values():
+        assert settings.knows_shares
+        assert settings.area_weight > 0
+        assert settings.attention_gain is not None
+        assert settings.parts == 2
+    main = small["adversarial"]
+    assert main.cosine_sign == "intent"
+    assert small["adversarial_official"] == main.model_copy(update={"cosine_sign": "official"})
+    assert small["automix"] == main.model_copy(update={"adversarial": False, "beta": 0.0})
+
+
+def test_a_stronger_attack_errs_more_and_training_images_are_scored() -> None:
+    labels = np.arange(24) % 3
+    pixels = (np.random.default_rng(0).integers(0, 60, (24, 32, 32, 3)) + 60 * labels[:, None, None, None]).astype("u1")
+    images = as_split(load_arrays(pixels, labels, class_names=["a", "b", "c"], name="grey"), "test")
+    store = ImageStore.of_tensors(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(labels))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = ThreeStageNetwork(3, widths=(4, 6, 8))
+    plan = module.SMALL_PLAN.model_copy(update={"epochs": 40, "batch_size": 12, "warmup_steps": 8})
+    trained = module.train(network, store, plan=plan)
+    network.load_state_dict(dict(trained.weights))
+    classifier = Classifier(network, class_names=("a", "b", "c"), preparation=module.preparation(store), name="grey")
+    figures, _ = mixing_figures.tested(classifier, Examined(images, 1, kinds=("fog",), covered=(0.5,)), Randomness(0))
+    right, small, large = (mean_of(figures[name]) for name in ("accuracy", "fgsm_2_error", "fgsm_8_error"))
+    assert module.training_accuracy(classifier, store) == right > 0.9  # type: ignore[operator]
+    assert 1 - right <= small <= large  # type: ignore[operator]
 
 
 def test_the_full_scale_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +198,7 @@ def test_the_full_scale_reads_named_images_and_gives_what_its_claims_name(
 
 
 def test_stated_sizes() -> None:
-    assert (module.SMALL_SIZES, module.SMALL_CORRUPTED, module.SMALL_PLAN.epochs) == ((500, 600), 200, 80)
+    assert (module.SMALL_SIZES, module.SMALL_CORRUPTED, module.SMALL_PLAN.epochs) == ((2000, 1000), 200, 24)
     assert len(KINDS) == 4
     weights = sum(parameter.numel() for parameter in ThreeStageNetwork(10).parameters())
     assert any(f"{weights:,}" in told for told in module.adversarial_mixup.stand_ins["small"])  # type: ignore[attr-defined]

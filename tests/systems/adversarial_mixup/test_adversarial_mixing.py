@@ -16,11 +16,12 @@ from snellen.systems.adversarial_mixup.adversarial_mixing import (
     AdversarialMixing,
     MixSettings,
     adversarial_loss,
+    area_loss,
     momentum_at,
     weighted_cosine,
 )
 from snellen.systems.adversarial_mixup.two_heads import TwoScores
-from snellen.training.mixing import blend_images, blend_targets
+from snellen.training.mixing import blend_images, blend_targets, share_gap
 from snellen.training.objectives import cross_entropy
 
 COUNT, CLASSES, SIDE = 8, 4, 12
@@ -140,6 +141,27 @@ def test_losses_are_those_of_the_paper(parts: int) -> None:
     )
     assert losses.generator is not None
     assert torch.allclose(losses.generator, -0.3 * hardness + 0.7 * likeness, atol=1e-5)
+
+
+def test_the_area_loss_pulls_masks_to_their_shares() -> None:
+    """Without it the hardest blend shows the part of the smaller share, and the label says the other one."""
+    masks = torch.tensor([0.5, 0.5]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    assert area_loss(masks, torch.tensor([[0.9, 0.1]]), 0.1).item() == pytest.approx(0.3)
+    assert area_loss(masks, torch.tensor([[0.55, 0.45]]), 0.1).item() == 0
+
+    def gap(weight: float) -> float:
+        made = module(knows_shares=True, area_weight=weight, area_slack=0.0, beta=1.0)
+        optimizer = torch.optim.Adam(made.generator.parameters(), lr=0.05)
+        for _ in range(40):
+            losses = made.losses(IMAGES, LABELS, RNG).generator
+            assert losses is not None
+            optimizer.zero_grad()
+            losses.mean().backward()
+            optimizer.step()
+        _, drawn = made.draws(IMAGES, RNG)
+        return float(share_gap(made.blend(IMAGES, drawn).masks, drawn.shares).mean())
+
+    assert gap(20.0) < 0.12 < 0.3 < gap(0.0)
 
 
 @pytest.mark.covers("31.4")

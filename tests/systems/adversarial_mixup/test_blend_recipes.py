@@ -221,10 +221,14 @@ def test_every_number_of_the_method_can_be_chosen() -> None:
         "last_momentum": 0.95,
         "beta": 0.1,
         "generator_rate": 2.0,
+        "area_weight": 0.5,
+        "area_slack": 0.05,
+        "attention_gain": 3.0,
     }
     settings = AdversarialMixup(**given, cosine_sign="intent").mixing()
     assert settings.model_dump().items() >= {**given, "cosine_sign": "intent", "adversarial": True}.items()
-    assert AutoMix(clean_share=0.25).mixing() == MixSettings(clean_share=0.25, adversarial=False, beta=0.0)
+    cooperative = MixSettings(clean_share=0.25, adversarial=False, beta=0.0, area_weight=0.1)
+    assert AutoMix(clean_share=0.25).mixing() == cooperative, "the area loss as published"
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,28 @@ def test_first_masks_are_nearly_even() -> None:
     assert torch.allclose(masks, torch.full_like(masks, 1 / 3), atol=0.05)
 
 
+def test_normalised_queries_and_keys_make_masks_vary_within_an_image() -> None:
+    """On few channels the published start looks everywhere alike, whatever the values are."""
+    maps, (rows, shares) = torch.randn(6, 32, 8, 8, generator=SEED).relu(), drawn(2)
+
+    def made(gain: float | None) -> MaskGenerator:
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            one = MaskGenerator(32, attention_gain=gain).requires_grad_(False)
+            one.value.weight.normal_(std=1.0)
+        return one
+
+    def spread(gain: float | None) -> float:
+        return float(made(gain)(maps, rows, shares, (32, 32)).flatten(2).std(2).mean())
+
+    assert spread(None) < 0.002
+    assert spread(2.0) > 0.03
+    projected = made(2.0).project(maps)
+    for part in (projected.queries, projected.keys):
+        assert torch.allclose(part.mean((0, 2, 3)), torch.zeros(16), atol=1e-4)
+        assert torch.allclose(part.std((0, 2, 3)), torch.full((16,), 2.0), atol=0.3)
+
+
 @pytest.mark.covers("31.11")
 def test_attention_is_float32_under_autocast() -> None:
     made, (rows, shares) = generator(), drawn(2)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.images import ImageSet
+from snellen.core.preprocessing import to_unit
 from snellen.core.randomness import Randomness
 from snellen.methods.attacks.fgsm import FGSM
 from snellen.metrics.calibration import expected_calibration_error
-from snellen.reproduction.defensive_distillation.attack_figures import error_rate
+from snellen.reproduction.sample import Figure, Sample
 from snellen.reproduction.shared.corruption_benchmark import CorruptionErrors, corruption_benchmark
 from snellen.systems.adversarial_mixup.adversarial_mixing import AdversarialMixing
 from snellen.training.batches import Examples
@@ -24,7 +25,9 @@ from snellen.training.mixing import draw_blend, share_gap
 KINDS = ("gaussian_noise", "defocus_blur", "fog", "pixelate")
 #: Shares of an image that are covered.
 COVERED = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)
-EPSILON, BINS, PATCH = 8 / 255, 15, 4
+BINS, PATCH = 15, 4
+#: Sizes of the attack, in 255ths: the published one, and one under which small networks are still right at times.
+EPSILONS = (2, 8)
 #: Images that are scored, or attacked, at once.
 CHUNK = 600
 
@@ -46,12 +49,13 @@ class Examined:
     covered: Sequence[float] = COVERED
 
 
-def tested(classifier: Classifier, test: Examined, rng: Randomness) -> tuple[dict[str, float], CorruptionErrors]:
+def tested(classifier: Classifier, test: Examined, rng: Randomness) -> tuple[dict[str, Figure], CorruptionErrors]:
     """Figures by name, and the errors under corruption, by which other classifiers are measured.
 
     Returns:
-        ``accuracy``; ``ece`` in 15 bins; ``fgsm_error`` at 8/255; ``corrupted_error``, mean over kinds and severities;
-        ``occlusion.SHARE.accuracy`` and ``occluded_accuracy``, their mean.
+        ``accuracy``; ``ece`` in 15 bins; ``fgsm_N_error`` at N/255 for each N of :data:`EPSILONS`;
+        ``corrupted_error``, mean over kinds and severities; ``occlusion.SHARE.accuracy`` and ``occluded_accuracy``,
+        their mean. Accuracies and errors of the attack have a value for each image.
     """
     images = torch.stack([classifier.prepare(example.image) for example in test.images])
     labels = torch.from_numpy(np.asarray(test.images.labels))
@@ -66,26 +70,39 @@ def tested(classifier: Classifier, test: Examined, rng: Randomness) -> tuple[dic
         classifier, test.images.limit(test.corrupted), benchmark_name="imagenet-c", kinds=test.kinds, batch_size=300
     )
     bound = rng.for_examples(test.images.ids)
-    curve = {
-        share: float(answers(covered_by_patches(images, share, bound))[1].double().mean()) for share in test.covered
-    }
-    figures = {
-        "accuracy": float(right.double().mean()),
+    curve = {share: answers(covered_by_patches(images, share, bound))[1].double() for share in test.covered}
+    figures: dict[str, Figure] = {
+        "accuracy": _sample(right),
         "ece": expected_calibration_error(confidence.numpy(), right.numpy(), BINS),
-        "fgsm_error": _attacked_error(classifier, images, labels),
+        **{f"fgsm_{size}_error": _sample(attacked(classifier, images, labels, size / 255)) for size in EPSILONS},
         "corrupted_error": float(np.mean([np.mean(values) for values in errors.errors.values()])),
-        **{f"occlusion.{share:g}.accuracy": value for share, value in curve.items()},
-        "occluded_accuracy": float(np.mean(list(curve.values()))),
+        **{f"occlusion.{share:g}.accuracy": _sample(values) for share, values in curve.items()},
+        "occluded_accuracy": _sample(torch.stack(list(curve.values())).mean(0)),
     }
     return figures, errors
 
 
-def _attacked_error(classifier: Classifier, images: Tensor, labels: Tensor) -> float:
-    """Share of all images that are wrong after FGSM."""
-    attack, wrong = FGSM(epsilon=EPSILON), 0.0
-    for some, answers in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
-        wrong += error_rate(attack.attack(classifier, some, answers)) * len(some)
-    return wrong / len(images)
+def _sample(values: Tensor) -> Sample:
+    return Sample.of(values.double().numpy())
+
+
+def attacked(classifier: Classifier, images: Tensor, labels: Tensor, epsilon: float) -> Tensor:
+    """Which images are wrong after FGSM, those included that were wrong before: bool (n,)."""
+    attack = FGSM(epsilon=epsilon)
+    return torch.cat(
+        [
+            attack.attack(classifier, some, truth).success
+            for some, truth in zip(images.split(CHUNK), labels.split(CHUNK), strict=True)
+        ]
+    )
+
+
+def training_accuracy(classifier: Classifier, examples: Examples) -> float:
+    """Share of the training images that a classifier has right."""
+    images, labels = examples.read(torch.arange(len(examples.ids)))
+    with torch.no_grad():
+        found = torch.cat([classifier(to_unit(part)).argmax(1) for part in images.split(CHUNK)])
+    return float((found == labels).double().mean())
 
 
 def covered_by_patches(images: Tensor, share: float, rng: Randomness) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from snellen.core.preprocessing import Preprocessing, to_unit
 from snellen.core.randomness import Randomness
-from snellen.reproduction.adversarial_mixup.experiment import GENERATORS, SIDE, SMALL_PLAN, SMALL_SIZES, WORLD
+from snellen.reproduction.adversarial_mixup.experiment import SIDE, SMALL_GENERATORS, SMALL_PLAN, SMALL_SIZES, WORLD
 from snellen.reproduction.shared.documents import Pictures
 from snellen.reproduction.shared.three_stage_network import FEATURE_LAYER, ThreeStageNetwork
 from snellen.systems.adversarial_mixup.adversarial_mixing import AdversarialMixing, MixSettings, mixing_objective
@@ -66,7 +66,7 @@ def draw(root: Path, target: Path) -> None:
     parts = torch.stack([torch.cat([first, second]), torch.cat([second, first])])
     drawn = Draw(parts, torch.full((2 * PAIRS, 2), 0.5))
     rows = [row_of(images[first]), row_of(images[second])]
-    generators: Mapping[str, MixSettings] = GENERATORS
+    generators: Mapping[str, MixSettings] = SMALL_GENERATORS
     for settings in (one for one in generators.values() if one.parts == 2):
         blend = trained_module(settings, store, len(world.shapes)).blend(images, drawn)
         rows += [row_of(blend.images[:PAIRS]), row_of(blend.masks[:PAIRS, :1])]

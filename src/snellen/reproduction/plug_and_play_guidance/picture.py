@@ -50,8 +50,8 @@ def made(setup: Setup, requested: GeneratorCall, steer: Steer | None) -> Tensor:
 
 def draw(root: Path, target: Path) -> None:
     """Fit, generate, and let an independent network say what it sees."""
-    sizes = SMALL["thumbnails"]
-    fit = sizes.fit.model_copy(update={"synthetic": SYNTHETIC, "iterations": ITERATIONS})
+    sizes = SMALL
+    fit = sizes.fit.model_copy(update={"synthetic": SYNTHETIC, "iterations": ITERATIONS, "batch_size": 64})
     setup = replace(thumbnails(), steps=sizes.steps)
     requested = setup.ask(COUNT, SEED)
     wanted = [requested.class_names[at] for at in requested.classes.tolist()]

@@ -16,9 +16,11 @@ from snellen.systems.plug_and_play_guidance.supervised_experts import fit_superv
 from snellen.training.batches import Examples
 from snellen.training.transforms import BatchTransform, random_shifts
 
-#: Ways that every world has, and those that one has besides.
-CORE = ("off_the_shelf", "estimate", "noise_held", "noise_aware", "experts")
-EVERY = (*CORE, "supervised", "through", "one_expert", "unsharpened")
+#: Ways that can be fitted; an experiment chooses among them.
+EVERY = (
+    "off_the_shelf", "estimate", "noise_held", "through", "noise_aware", "supervised", "experts", "one_expert",
+    "unsharpened",
+)  # fmt: skip
 
 
 def fitted_ways(

@@ -44,6 +44,9 @@ class MixSettings(BaseModel):
     cosine_sign: CosineSign = "official"
     clean_share: float = Field(0.5, ge=0, le=1)
     knows_shares: bool = False
+    area_weight: float = Field(0.0, ge=0)
+    area_slack: float = Field(0.1, ge=0, lt=1)
+    attention_gain: float | None = Field(None, gt=0)
     generator_rate: float = Field(1.0, gt=0)
     upsampling: Upsampling = "bilinear"
     momentum: float = Field(0.999, ge=0, lt=1)
@@ -109,6 +112,7 @@ class AdversarialMixing(nn.Module):
             self.online.channels(torch.zeros(1, 3, *size)),
             knows_shares=settings.knows_shares,
             upsampling=settings.upsampling,
+            attention_gain=settings.attention_gain,
         )
         self.generator.rate_factor = settings.generator_rate
         self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
@@ -217,6 +221,8 @@ class AdversarialMixing(nn.Module):
         if self.settings.adversarial and int(self.iterations) % 2 == 0:
             likeness = weighted_cosine(scores, seen.mixed.float(), draw)
             losses = adversarial_loss(hardness, likeness, beta=self.settings.beta, sign=self.settings.cosine_sign)
+        if self.settings.area_weight:
+            losses = losses + self.settings.area_weight * area_loss(masks, draw.shares, self.settings.area_slack)
         return losses if bool(torch.isfinite(losses.detach()).all()) else None
 
 
@@ -237,6 +243,23 @@ def adversarial_loss(hardness: Tensor, likeness: Tensor, *, beta: float, sign: C
             s = −1, which keeps them close, as the purpose that the abstract states requires.
     """
     return -beta * hardness + (1 - beta) * (1.0 if sign == "official" else -1.0) * likeness
+
+
+def area_loss(masks: Tensor, shares: Tensor, slack: float) -> Tensor:
+    """How far the area of each mask is from the share of its label, beyond what is free: mean over the parts, (n,).
+
+    max(|λ_i − mean of M_i| − ε, 0), the area loss of AutoMix (Liu et al., ECCV 2022). Adversarial AutoMixup has none.
+    Without it the hardest blend shows the part with the smaller share alone, for any images.
+
+    Args:
+        masks: (n, p, h, w).
+        shares: λ, (n, p).
+        slack: ε, in [0, 1).
+
+    >>> area_loss(torch.ones(1, 1, 2, 2), torch.tensor([[0.5]]), 0.1).item()
+    0.4000000059604645
+    """
+    return ((masks.mean((2, 3)) - shares).abs() - slack).clamp_min(0).mean(1)
 
 
 def weighted_cosine(scores: Tensor, clean: Tensor, draw: Draw) -> Tensor:

@@ -53,6 +53,15 @@ class BlendRecipe(ClassifierRecipe):
         description="learning rate of the generator in units of the plan's; published: 0.5 Tiny-ImageNet, 1 ImageNet, "
         "2 Swin",
     )
+    area_weight: float = Field(
+        0.0, ge=0, description="weight of the loss that pulls the area of a mask to its share; AutoMix: 0.1"
+    )
+    area_slack: float = Field(0.1, ge=0, lt=1, description="distance of area and share that this loss leaves free")
+    attention_gain: float | None = Field(
+        None,
+        gt=0,
+        description="normalise the generator's queries and keys, with these first weights; for maps of few channels",
+    )
     upsampling: Literal["bilinear", "nearest"] = Field(
         "bilinear", description="from maps to pixels; nearest is published for transformers"
     )

@@ -41,7 +41,9 @@ class MaskGenerator(nn.Module):
 
     Queries, keys and values are 1 x 1 convolutions with the same weights for all parts: queries and keys to half of the
     channels, with a ReLU, values to one. Initial weights are normal with a deviation of 0.01, biases 0, so that the
-    first masks are nearly even.
+    first masks are nearly even. The published block can normalise queries and keys before the ReLU. On few channels it
+    must: maps are positive, so that without it all places attend to one and the same, or to all alike, and no mask
+    varies within an image.
 
     >>> generator = MaskGenerator(8)
     >>> parts = torch.stack([torch.arange(5), torch.arange(5).flip(0)])
@@ -54,12 +56,21 @@ class MaskGenerator(nn.Module):
         knows_shares: whether the share of each part is laid beside its map as a constant channel (``lam_concat``).
         upsampling: from the grid of the maps to the pixels: bilinear for convolutional networks, nearest for
             transformers, as published.
+        attention_gain: where given, queries and keys pass a BatchNorm before the ReLU, and its first weights are this;
+            above 0. The larger it is, the fewer places each place attends to.
     """
 
     #: Its learning rate in units of the plan's; see :func:`snellen.training.optimizers.build_optimizer`.
     rate_factor: float = 1.0
 
-    def __init__(self, channels: int, *, knows_shares: bool = False, upsampling: Upsampling = "bilinear") -> None:
+    def __init__(
+        self,
+        channels: int,
+        *,
+        knows_shares: bool = False,
+        upsampling: Upsampling = "bilinear",
+        attention_gain: float | None = None,
+    ) -> None:
         super().__init__()
         if channels < 2:
             raise InputError(f"a mask generator takes feature maps of at least 2 channels, got {channels}")
@@ -72,6 +83,8 @@ class MaskGenerator(nn.Module):
             nn.init.normal_(convolution.weight, std=0.01)
             assert convolution.bias is not None
             nn.init.zeros_(convolution.bias)
+        self.query_norm: nn.Module = _norm(inner, attention_gain)
+        self.key_norm: nn.Module = _norm(inner, attention_gain)
 
     def forward(self, maps: Tensor, parts: Tensor, shares: Tensor | None, size: tuple[int, int]) -> Tensor:
         """Masks of blends.
@@ -95,7 +108,8 @@ class MaskGenerator(nn.Module):
                 f"{tuple(maps.shape)}; choose an earlier feature_layer, or larger images"
             )
         entering = F.pad(maps, (0, 0, 0, 0, 0, 1)) if self.knows_shares else maps
-        return Projections(self.query(entering), self.key(entering), self.value(entering)[:, 0])
+        queries, keys = self.query_norm(self.query(entering)), self.key_norm(self.key(entering))
+        return Projections(queries, keys, self.value(entering)[:, 0])
 
     def masks(self, projected: Projections, parts: Tensor, shares: Tensor | None, size: tuple[int, int]) -> Tensor:
         """Masks of blends from projections, as :meth:`forward` gives them."""
@@ -103,7 +117,7 @@ class MaskGenerator(nn.Module):
         if self.knows_shares:
             if shares is None:
                 raise InputError("this mask generator knows the shares of its parts: pass them")
-            # A constant channel adds its weight times the share, the same at every place.
+            # A constant channel adds its weight times the share, the same at every place; it is not normalised.
             plane = shares[:, :, None, None, None].to(queries.dtype)
             queries = queries + plane * self.query.weight[:, -1, 0, 0].view(-1, 1, 1)
             keys = keys + plane * self.key.weight[:, -1, 0, 0].view(-1, 1, 1)
@@ -112,6 +126,15 @@ class MaskGenerator(nn.Module):
             answers = cross_attention(queries.float().relu(), keys.float().relu(), values.float())
             options = {"align_corners": False} if self.upsampling == "bilinear" else {}
             return F.interpolate(answers, size=size, mode=self.upsampling, **options).softmax(1)
+
+
+def _norm(channels: int, gain: float | None) -> nn.Module:
+    """A BatchNorm with these first weights, or nothing."""
+    if gain is None:
+        return nn.Identity()
+    made = nn.BatchNorm2d(channels)
+    nn.init.constant_(made.weight, gain)
+    return made
 
 
 def cross_attention(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:

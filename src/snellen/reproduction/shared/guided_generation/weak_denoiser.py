@@ -6,6 +6,7 @@ model does, but more; less capacity and less training, on the same data, make su
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,8 +64,13 @@ def weak_denoiser(
     seed = derive_seed(rng.seed, *rng.path, "weak denoiser") % 2**31
     key = setup.name, seed, count, plan.model_dump_json()
     if key not in _kept:
-        _kept[key] = _trained(
-            setup.generator, setup.seen(count, seed), plan.model_copy(update={"seed": seed}), progress
+        _kept[key] = trained_denoiser(
+            setup.generator,
+            setup.seen(count, seed),
+            network=narrower(setup.generator.denoiser, seed),
+            empty=EMPTY,
+            plan=plan.model_copy(update={"seed": seed}),
+            progress=progress,
         )
     return _kept[key]
 
@@ -86,16 +92,18 @@ class Denoising:
     Args:
         denoiser: says what is predicted, and at which levels of noise.
         conditions: a row for each example, and a last one that says nothing.
+        empty: share of conditions that are left out, in [0, 1].
     """
 
     denoiser: Denoiser
     conditions: Condition
+    empty: float = EMPTY
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Losses (n,)."""
         alphas = self.denoiser.alphas_cumprod
         rows = batch.positions.clone()
-        rows[batch.rng.uniform("empty", (1,))[:, 0] < EMPTY] = len(self.conditions) - 1
+        rows[batch.rng.uniform("empty", (1,))[:, 0] < self.empty] = len(self.conditions) - 1
         timesteps = stratified_timesteps(len(rows), len(alphas), torch.rand(()))
         noise = batch.rng.normal("noise", batch.images.shape[1:])
         noisy = add_noise(batch.images, noise, alphas, timesteps)
@@ -104,7 +112,19 @@ class Denoising:
         return squared_errors(call(model, noisy, timesteps, self.conditions.select(rows)), target)
 
 
-def _trained(generator: Generator, seen: Seen, plan: TrainingPlan, progress: Progress | None) -> Denoiser:
+def trained_denoiser(
+    generator: Generator, seen: Seen, *, network: nn.Module, empty: float, plan: TrainingPlan, progress: Progress | None
+) -> Denoiser:
+    """Train a network as the denoiser of a generator.
+
+    Args:
+        generator: whose latents, conditions and noise schedule.
+        seen: images to train on.
+        network: that training starts from; stays as it is.
+        empty: share of conditions that are left out.
+        plan: of the training, its seed included.
+        progress: callback that receives progress updates.
+    """
     channels = 3 if generator.vae is not None else generator.denoiser.channels
     latents = torch.cat([generator.encode(part[:, :channels]) for part in seen.images.split(_TOGETHER)])
     if seen.prompts is not None:
@@ -114,9 +134,9 @@ def _trained(generator: Generator, seen: Seen, plan: TrainingPlan, progress: Pro
         ]
     else:
         given = [generator.encode_classes(seen.classes.tolist())]
-    objective = Denoising(generator.denoiser, Condition.concatenate([*given, generator.null(1)]))
-    network = narrower(generator.denoiser, plan.seed)
+    objective = Denoising(generator.denoiser, Condition.concatenate([*given, generator.null(1)]), empty)
+    learning = copy.deepcopy(network).requires_grad_(True)
     examples = ImageStore.of_tensors(latents, seen.classes, split="train")
-    trained = train(network, examples, plan=plan, objective=objective, progress=progress)
-    network.load_state_dict(trained.weights)
-    return replace(generator.denoiser, network=network.eval().requires_grad_(False))
+    trained = train(learning, examples, plan=plan, objective=objective, progress=progress)
+    learning.load_state_dict(trained.weights)
+    return replace(generator.denoiser, network=learning.eval().requires_grad_(False))
