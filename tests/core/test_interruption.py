@@ -26,6 +26,12 @@ def test_nothing_is_promised_where_nothing_lies(tmp_path, kept):
     assert not getattr(stopped.value, "__notes__", [])
 
 
+def test_a_folder_that_goes_with_the_call_is_not_promised(tmp_path):
+    with pytest.raises(KeyboardInterrupt) as stopped, noted_interruption(None), noted_interruption(tmp_path):
+        raise KeyboardInterrupt
+    assert not stopped.value.__notes__
+
+
 class Stopping:
     """Progress that is interrupted once something is counted."""
 
@@ -38,6 +44,14 @@ class Stopping:
 
     def finish(self, task):
         pass
+
+
+def test_an_evaluation_names_its_own_folder(tmp_path):
+    images = snellen.load_images(np.zeros((8, 3, 8, 8), dtype=np.uint8), np.arange(8) % 2, class_names=["a", "b"])
+    models = {"one": nn.Sequential(nn.Flatten(), nn.Linear(192, 2))}
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        snellen.evaluate(models, "fgsm", images, out=tmp_path / "run", batch_size=2, progress=Stopping())
+    assert stopped.value.__notes__ == [how_to_resume(tmp_path / "run")]
 
 
 @pytest.mark.parametrize("verb", ["attack", "audit"])

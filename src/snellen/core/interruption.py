@@ -25,11 +25,11 @@ def noted_interruption(folder: Path | None) -> Iterator[None]:
     """Inside the block, Ctrl-C carries a note on how to resume, which Python and notebooks show below the traceback.
 
     Args:
-        folder: that is filled; None where nothing is kept. The outermost of several is named.
+        folder: that is filled; None where nothing is kept, and what a call inside says is withdrawn: its folder goes,
+            too. The outermost of several is named.
     """
     try:
         yield
     except KeyboardInterrupt as stopped:
-        if folder is not None and folder.exists():
-            stopped.__notes__ = [how_to_resume(folder)]
+        stopped.__notes__ = [how_to_resume(folder)] if folder is not None and folder.exists() else []
         raise

@@ -94,7 +94,7 @@ def reproduce(
     while result is None:
         result = advance_record(system, Path(record_in), scale=scale, progress=listener)
         listener.advance("seeds", 1)
-        announce("a seed is finished")
+        announce(f"{len(read_seeds(Path(record_in), system.name))} of {system.budget.seeds} seeds are there")
     listener.finish("seeds")
     return result
 

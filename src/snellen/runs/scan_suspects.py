@@ -24,7 +24,7 @@ SUSPECTS = "suspects.csv"
 
 
 def named_rows(evidence: Evidence, images: ImageSet) -> list[dict[str, object]]:
-    """The images that scans named with a reason, of each setting those with the highest scores first.
+    """The images that scans named with a reason, of each setting the highest scores first, and those without one last.
 
     Args:
         evidence: of the scans. Settings whose rows are no images, such as classes, name none.
@@ -40,7 +40,8 @@ def named_rows(evidence: Evidence, images: ImageSet) -> list[dict[str, object]]:
         if any(row["example_id"] not in classes for row in rows):
             continue
         named = [row for row in rows if row["status"] == "ok" and row["reason"] is not None]
-        named.sort(key=lambda row: -math.inf if row["value"] is None else row["value"], reverse=True)
+        named.sort(key=lambda row: -math.inf if row["value"] is None or math.isnan(row["value"]) else row["value"])
+        named.reverse()
         found += [
             {
                 "id": row["example_id"],

@@ -13,6 +13,7 @@ import torch
 from snellen.auditing.class_order import OtherOrder
 from snellen.checks.per_image import PerImage
 from snellen.core import index
+from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, ModelError
 from snellen.core.evidence import Evidence
 from snellen.core.method import ViewAttack
@@ -194,7 +195,7 @@ def _conclude(work: Work, shards: Sequence[range], run: Run, folder: Path) -> At
         preparation = work.classifier.preparation
         files += write_adversarial_images(run, len(shards), work.settings, work.images, preparation, work.seed, folder)
     figures = {}
-    order = _order_doubt(evidence[CLEAN], work.classifier.class_names)
+    order = _order_doubt(evidence[CLEAN], work.classifier)
     for setting in work.settings:
         before: list[str] = [doubt for extra in extras for doubt in extra["doubts"]]
         if isinstance(setting.method, StandardEnsemble):
@@ -221,15 +222,16 @@ def _conclude(work: Work, shards: Sequence[range], run: Run, folder: Path) -> At
     )
 
 
-def _order_doubt(clean: Evidence, names: tuple[str, ...]) -> list[str]:
+def _order_doubt(clean: Evidence, classifier: Classifier) -> list[str]:
     """That another order of the classes explains the decisions far better, in words; nothing where none does."""
-    known = PerImage.of(clean)
+    known, names = PerImage.of(clean), classifier.class_names
     order = OtherOrder.of(known.select(known.labelled), len(names)) if known.labelled.any() else None
     if order is None:
         return []
     return [
         f"{order.title(names)}. Of {len(order.judged)} images, {order.accuracy:.1%} are right in the given order, and "
-        f"{order.other_accuracy:.1%} in this one: give class_names=[...] (--classes FILE) in the order of the outputs"
+        f"{order.other_accuracy:.1%} in this one: give class_names=[...] (--classes FILE) in the order of the outputs "
+        f"of {classifier.name}"
     ]
 
 

@@ -13,6 +13,7 @@ import torch
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
+from snellen.core.interruption import noted_interruption
 from snellen.core.method import ViewAttack
 from snellen.core.progress import Progress
 from snellen.data.references import Array
@@ -87,27 +88,28 @@ def evaluate(
     folders = folder_names(named)
     found: dict[str, dict[int, AttackedSet]] = {name: {} for name in named}
     costs: list[Estimate] = []
-    for name, classifier in named.items():
-        for seed in seeds:
-            place = None if out is None else Path(out) / folders[name] / f"seed-{seed}"
-            try:
-                attacked = attack(
-                    classifier,
-                    shown,
-                    attacks,
-                    out=place,
-                    batch_size=batch_size,
-                    workers=workers,
-                    seed=seed,
-                    save_images=False,
-                    progress=progress,
-                    **running,
-                )
-            except Planned as planned:
-                costs.append(planned.estimate)
-                continue
-            assert isinstance(attacked, AttackedSet)  # those on the camera are refused above
-            found[name][seed] = attacked
+    with noted_interruption(None if out is None else Path(out)):
+        for name, classifier in named.items():
+            for seed in seeds:
+                place = None if out is None else Path(out) / folders[name] / f"seed-{seed}"
+                try:
+                    attacked = attack(
+                        classifier,
+                        shown,
+                        attacks,
+                        out=place,
+                        batch_size=batch_size,
+                        workers=workers,
+                        seed=seed,
+                        save_images=False,
+                        progress=progress,
+                        **running,
+                    )
+                except Planned as planned:
+                    costs.append(planned.estimate)
+                    continue
+                assert isinstance(attacked, AttackedSet)  # those on the camera are refused above
+                found[name][seed] = attacked
     if costs:
         raise Planned(together(costs, "evaluation", None if out is None else Path(out)))
     evaluation = evaluation_of(found, data=shown.name)

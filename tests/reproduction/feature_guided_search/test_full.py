@@ -16,10 +16,12 @@ from snellen.core.errors import InputError
 from snellen.core.images import ImageSet
 from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Silent
+from snellen.core.system import find_system
 from snellen.reproduction.feature_guided_search import experiment
 from snellen.reproduction.feature_guided_search import full as module
 from snellen.reproduction.feature_guided_search.experiment import feature_guided_comparison
 from snellen.reproduction.sample import Figure, Sample
+from snellen.reproduction.seed_file import named_figures
 from snellen.systems.feature_guided_search.method import FeatureGuidedSearch
 from tests.verbs.picture_sets import InMemory
 
@@ -70,14 +72,14 @@ def test_every_search_and_reference_runs_on_a_block(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(experiment, "FULL_SEARCH", FeatureGuidedSearch(queries=6, leaves=2, batch_size=2))
     monkeypatch.setattr(experiment, "SMALL", experiment.Sizes(cw_steps=1))
     whole = module.full
-    monkeypatch.setattr(experiment, "full", lambda seed, compared: whole(seed, compared, count=2, block=2))
+    monkeypatch.setattr(experiment, "full", lambda seed, compared: whole(seed, compared, count=4, block=2))
     figures = feature_guided_comparison("full", 0, Silent())
     for name in module.COLLECTIONS:
         assert {
             f"{name}.{way}.mean_l0" for way in ("guided", "uniform", "random", "published", "jsma", "cw_l0")
         } <= set(figures)
         assert figures[f"{name}.guided.queries"] <= 6
-        assert {f"{name}.ratio_to_jsma.log2", f"{name}.ratio_to_uniform.log2"} <= set(figures)
+    assert set(named_figures(find_system("feature_guided_search"), "full")) <= set(figures)
 
 
 def test_refusals_name_what_is_needed(given: dict[str, ImageSet], monkeypatch: pytest.MonkeyPatch) -> None:
