@@ -30,7 +30,7 @@ def test_a_table_of_two_models(run, monkeypatch):
     assert "\\begin{tabular}{lrrrr}" in again
 
 
-@pytest.mark.parametrize("attack", ["fgsm:epsilon", "fgsm:=1", "fgsm:epsilon=1,epsilon=2"])
+@pytest.mark.parametrize("attack", ["fgsm:epsilon", "fgsm:=1", "fgsm:epsilon=1,epsilon=2", "fgsm:epsilon=8/255,"])
 def test_an_attack_that_cannot_be_read(run, attack):
     code, _, err = run("evaluate", "bundled:fashion-cnn", "--data", "bundled:fashion-mnist", "--attack", attack)
     assert code == 2

@@ -125,7 +125,7 @@ def attacks_of(text: str) -> list[Method]:
     for part in re.split(r",(?=[^,=]*=)", rest) if rest else ():
         spelled, equals, value = part.partition("=")
         field = spelled.replace("-", "_")
-        if not (field and equals and value) or field in given:
+        if not (field and equals and value) or value.endswith(",") or field in given:
             raise InputError(f"--attack {text!r}: expected NAME:FIELD=VALUE,FIELD=VALUE, such as pgd:epsilon=8/255")
         if field not in fields:
             raise unknown_name(f"parameter of {entry.name}", field, fields)

@@ -135,7 +135,7 @@ def train(
             "base": None if base is None else base.card.sha256,
             "images": given.fingerprint(progress),
             "test": None if test is None else test.fingerprint(progress),
-            **({} if left_out is None else {"without": left_out.record()}),
+            **({} if left_out is None else {"without": left_out.evidence}),  # the scan's folder may be renamed
         }
         artifact = _trained(folder, request)
         if artifact is None:

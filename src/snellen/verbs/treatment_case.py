@@ -191,7 +191,7 @@ class Case:
             "max_loss": self.patient.max_loss,
             "seed": self.seed,
             # Those of an audit are not in the fingerprint.
-            **({"without": self.left_out.record()} if self.left_out is not None else {}),
+            **({"without": self.left_out.evidence} if self.left_out is not None else {}),
             **({"thresholds": list(given)} if (given := self.patient.classifier.thresholds) else {}),
         }
 
