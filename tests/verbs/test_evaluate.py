@@ -145,3 +145,24 @@ def test_what_cannot_be_compared_is_refused(pixels, labels):
         snellen.evaluate([network(0)], ATTACKS, pixels, labels=labels, class_names=NAMES, budget="1s")
     with pytest.raises(InputError, match=r"models are a list or a mapping; got the text 'bundled:x'"):
         snellen.evaluate("bundled:x", ATTACKS, pixels, labels=labels)
+
+
+def test_attacks_keep_their_order_where_results_are_read_back(pixels, labels, tmp_path):
+    call = {"labels": labels[:8], "class_names": NAMES, "out": tmp_path / "run"}
+    backwards = [{"method": "pgd", "steps": 1}, "fgsm"]
+    made = snellen.evaluate([network(0)], backwards, pixels[:8], **call)
+    files = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.csv")}
+    again = snellen.evaluate([network(0)], backwards, pixels[:8], **call)
+    assert [one.attack for one in again.accuracies] == [one.attack for one in made.accuracies]
+    assert files
+    assert files == {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.csv")}
+
+
+def test_a_table_of_drawn_images_says_how_many(pixels, labels):
+    found = snellen.evaluate([network(0)], "fgsm", pixels, labels=labels, class_names=NAMES, limit=6)
+    assert found.data.endswith("6 of 40 drawn")
+
+
+def test_an_argument_that_no_verb_knows_is_named(pixels, labels):
+    with pytest.raises(TypeError, match=r"unexpected argument 'classes'.*class_names"):
+        snellen.attack(network(0), pixels, "fgsm", labels=labels, classes=NAMES)

@@ -49,7 +49,10 @@ def _struck(claims: Sequence[ClaimResult], reasons: Mapping[str, str]) -> list[s
 def _rule(result: Result) -> str:
     """How the record was judged."""
     if result.judge < JUDGE:
-        return "Judged by the earlier rule: a t interval over the means of the seeds."
+        return (
+            "Judged by the earlier rule: a t interval over the means of the seeds. These verdicts are of the "
+            "experiment of that time, and do not count for today's claims."
+        )
     return (
         f"Judged over the seeds {', '.join(map(str, result.seed_ids))}: a paired hierarchical bootstrap over seeds and "
         f"images, or a t interval where a seed gives one number."

@@ -250,8 +250,11 @@ def _differ(one: SeedFile, other: SeedFile, name: str) -> bool:
 def _beginning(system: System, scale: Scale, count: int) -> str:
     """What is about to be measured, and how long it may take."""
     seeds = "1 seed" if count == 1 else f"{count} seeds"
-    least = f", planned for {system.budget.minutes:g} minutes each" if scale == "small" else ""
-    return f"{system.name} at scale {scale}: {seeds}{least}"
+    least = {
+        "small": f", planned for {system.budget.minutes:g} minutes each",
+        "full": ", hours or days each (see its page)",
+    }
+    return f"{system.name} at scale {scale}: {seeds}{least.get(scale, '')}"
 
 
 def _runnable(system: System | str | int, scale: Scale) -> System:

@@ -227,7 +227,7 @@ def carried_out(
         UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
         WorkerError: a worker died twice with the same shard, or found other files or packages than this process.
     """
-    started, where = time.perf_counter(), Where(**running)
+    started, where = time.perf_counter(), Where.of(running)
     made = call(count)
     with ExitStack() as stack:
         if out is not None:

@@ -123,7 +123,18 @@ def complete(folder: Path, record: str, kind: type[Record], plan: Mapping[str, A
             f"{folder} holds another {what} (differs in: {', '.join(differing)}); choose another --out, or delete it "
             f"first"
         )
-    return found
+    return _as_planned(found, wanted)
+
+
+def _as_planned(found: Record, plan: Mapping[str, Any]) -> Record:
+    """A record whose settings have the order of the plan again, which a file sorted by name does not keep."""
+    settings, planned = getattr(found, "settings", None), plan.get("settings")
+    if not isinstance(settings, dict) or not isinstance(planned, list):
+        return found
+    names = [one.get("setting") for one in planned]
+    if set(settings) - set(names):
+        return found
+    return found.model_copy(update={"settings": {name: settings[name] for name in names if name in settings}})
 
 
 def _contents(folder: Path) -> list[Path]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,22 @@ class Where:
     part: str | None = None
     budget: float | str | None = None
     allow_rejected: bool = False
+
+    @classmethod
+    def of(cls, running: Mapping[str, Any]) -> Where:
+        """Read what a verb passes on.
+
+        Raises:
+            TypeError: an argument that neither the verb nor this knows.
+        """
+        known = [field.name for field in fields(cls)]
+        for name in running:
+            if name not in known:
+                raise TypeError(
+                    f"unexpected argument {name!r}: beside its own, which help() shows (names of classes are "
+                    f"class_names), a verb takes {', '.join(known)}"
+                )
+        return cls(**running)
 
     def part_of(self, out: Path | str | None) -> tuple[int, int]:
         """Which of how many parts to measure."""

@@ -230,7 +230,7 @@ def _order_doubt(clean: Evidence, classifier: Classifier) -> list[str]:
         return []
     return [
         f"{order.title(names)}. Of {len(order.judged)} images, {order.accuracy:.1%} are right in the given order, and "
-        f"{order.other_accuracy:.1%} in this one: give class_names=[...] (--classes FILE) in the order of the outputs "
+        f"{order.other_accuracy:.1%} in this one. Give class_names=[...] (--classes FILE) in the order of the outputs "
         f"of {classifier.name}"
     ]
 

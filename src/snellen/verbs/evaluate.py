@@ -112,7 +112,8 @@ def evaluate(
                 found[name][seed] = attacked
     if costs:
         raise Planned(together(costs, "evaluation", None if out is None else Path(out)))
-    evaluation = evaluation_of(found, data=shown.name)
+    drawn = "" if len(shown) == len(held) else f", {len(shown):,} of {len(held):,} drawn"
+    evaluation = evaluation_of(found, data=f"{shown.name}{drawn}")
     if out is not None:
         evaluation.write(Path(out))
     return evaluation
