@@ -78,7 +78,7 @@ def independent_pixels(split: Split, sizes: Sizes, seed: int) -> ImageSet:
 
 
 def _codes(length: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Signs (:data:`CLASSES`, length) of which any two rows differ in exactly half; length is a power of 2."""
+    """Signs (:data:`CLASSES`, length): any two rows differ in exactly half of them; length is a power of 2."""
     rows = hadamard(length)[generator.permutation(length)[:CLASSES]]
     signs: NDArray[np.float64] = rows[:, generator.permutation(length)] * generator.choice((-1.0, 1.0), length)
     return signs
