@@ -5,7 +5,7 @@ patterns each class is a drawing of light and dark. Of blocks, four neighbours a
 pixels holds all of it. Of independent pixels, each is drawn and varies by itself, so that a half holds half of it.
 
 In both worlds of patterns any two classes differ in exactly half of the pixels, and in as many of either half. Images
-of a class deviate equally along what tells two others apart. Blocks have fewer values that vary, 64 and not 256. The
+of a class deviate equally along the difference of two others. Blocks have fewer values that vary, 64 and not 256. The
 images of a row of one world and of the other have nothing to do with each other.
 """
 
@@ -85,7 +85,7 @@ def _codes(length: int, generator: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _signs(side: int, block: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """A drawing of each class, (:data:`CLASSES`, side, side), that tells classes apart equally well on either half."""
+    """A drawing of each class, (:data:`CLASSES`, side, side); two differ in as many pixels of either half."""
     if block > 1:
         return _codes(side * side, generator).reshape(CLASSES, side, side)  # every block has pixels of both halves
     even = np.indices((side, side)).sum(0) % 2 == 0
