@@ -186,6 +186,9 @@ def test_a_claim_that_holds_where_nothing_was_learnt_or_nothing_can_vanish_is_no
     gates = {claim.id: set(claim.gates) for claim in system.claims}
     assert {"gratings_learnt", "brief_learnt"} == gates["13.19"]
     assert {"blocks_learnt", "independent_learnt", "blocks_gain"} == gates["13.18"]
+    (effect,) = (gate for gate in system.gates if gate.id == "blocks_gain")
+    (vanishing,) = (claim for claim in system.claims if claim.id == "13.18")
+    assert effect.threshold >= vanishing.threshold, "an effect that counts as none cannot vanish"
 
 
 def test_both_ways_have_the_same_largest_radius_but_for_the_shared_error():
