@@ -28,6 +28,7 @@ from snellen.reproduction.runner import reproduce
 from snellen.reproduction.sample import Figure, Sample, mean_of
 from snellen.reproduction.shared.three_stage_network import FEATURE_LAYER, ThreeStageNetwork
 from snellen.systems.adversarial_mixup.adversarial_mixing import AdversarialMixing, MixSettings
+from snellen.systems.adversarial_mixup.automix import AutoMix
 from snellen.systems.adversarial_mixup.mask_generator import MaskGenerator
 from snellen.training.batches import ImageStore
 
@@ -97,7 +98,10 @@ def test_smoke_runs_every_stage_with_the_real_shapes(watched: Watched) -> None:
     assert len({id(examples) for _, _, examples in watched.trainings}) == 1
     assert [plan.ema_decay for plan, _, _ in watched.trainings] == [module.MOMENTUM] * 4 + [None] * 4
     assert figures["none.mce"] == figures["none.step_cost"] == 1
-    assert not any(settings.knows_shares or settings.area_weight for settings in module.GENERATORS.values())
+    assert not any(settings.knows_shares for settings in module.GENERATORS.values())
+    weights = {name: settings.area_weight for name, settings in module.GENERATORS.items()}
+    assert weights == {"automix": 0.1, "adversarial": 0.0, "adversarial_intent": 0.0, "adversarial_three": 0.0}
+    assert weights["automix"] == AutoMix().area_weight, "the rival as published, and as its recipe has it"
 
 
 @pytest.fixture
@@ -131,6 +135,15 @@ def test_small_gives_what_the_claims_name(tiny: None, watched: Watched, monkeypa
     assert 0 < figures["adversarial.mask_share_gap"] < 1  # type: ignore[operator]
     assert figures["adversarial.skipped"] == 0
     assert -1 < figures["none.gap"] < 1  # type: ignore[operator]
+
+
+def test_every_claim_about_masks_asks_of_each_set_that_they_vary() -> None:
+    system = find_system("31")
+    gates = {gate.id: gate.metric for gate in system.gates}
+    for claim in (claim for claim in system.claims if "small" in claim.scales):
+        spreads = {gates[gate] for gate in claim.gates if gates[gate].endswith("mask_spread")}
+        ways = {"adversarial", "automix"} & {claim.metric.split(".")[0], (claim.baseline or "").split(".")[0]}
+        assert spreads == {f"{of}.{way}.mask_spread" for of in ("fashion", "scenes") for way in ways}, claim.id
 
 
 def test_generators_of_the_small_experiment_differ_in_one_thing() -> None:

@@ -12,7 +12,7 @@ from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
 from snellen.methods.smoothing.bounds import largest_radius, lower_bound, proven_radius, published_radius
-from snellen.methods.smoothing.branches import SmoothedNetwork
+from snellen.methods.smoothing.branches import SmoothedNetwork, half_masks
 from snellen.methods.smoothing.gaussian_smoothing import GaussianSmoothing
 from snellen.reproduction.dual_smoothing.experiment import (
     PERCEPTRON,
@@ -26,7 +26,14 @@ from snellen.reproduction.dual_smoothing.experiment import (
     sigma_of,
     trained_networks,
 )
-from snellen.reproduction.dual_smoothing.materials import CLASSES, Sizes, blocks, gratings, independent_pixels
+from snellen.reproduction.dual_smoothing.materials import (
+    CLASSES,
+    VARIATION,
+    Sizes,
+    blocks,
+    gratings,
+    independent_pixels,
+)
 from snellen.reproduction.dual_smoothing.votes import Votes, votes_of
 from snellen.reproduction.sample import mean_of
 
@@ -56,12 +63,42 @@ def test_neighbours_of_blocks_say_the_same_and_independent_pixels_nothing_of_eac
         left, right = apart[:, :, ::2], apart[:, :, 1::2]
         # Pixels of one block stand side by side from the first column on.
         assert np.mean(left * right) / np.mean(left * left) == pytest.approx(alike, abs=0.1)
-    patterns = np.stack([values[labels == number].mean(0) > 127.5 for number in range(CLASSES)])
-    # Any two classes differ in about half of the pixels: the worlds are as hard for one who sees all pixels.
-    differing = [np.mean(one != other) for row, one in enumerate(patterns) for other in patterns[:row]]
-    assert np.mean(differing) == pytest.approx(0.5, abs=0.08)
+    patterns = patterns_of(values, labels)
     again = world("train", Sizes(600, 0), 5)
     assert np.array_equal(patterns[0], pixels(again)[again.labels == 0].mean(0) > 127.5), "one pattern for all splits"
+
+
+def patterns_of(values, labels):
+    return np.stack([values[labels == number].mean(0) > 127.5 for number in range(CLASSES)])
+
+
+@pytest.mark.parametrize("world", [blocks, independent_pixels])
+@pytest.mark.parametrize("seed", [5, 6])
+def test_any_two_patterns_differ_in_half_of_the_pixels_and_in_half_of_either_half(world, seed):
+    images = world("test", Sizes(0, 300), seed)
+    patterns = patterns_of(pixels(images), images.labels)
+    for row, one in enumerate(patterns):
+        for other in patterns[:row]:
+            differing = (one != other).astype(int)
+            assert [int(differing[mask.numpy()].sum()) for mask in half_masks(16, 16)] == [64, 64]
+
+
+def deviation_across(world, seed):
+    """Deviation of a class along what tells two others apart, where its contrast has no part: mean over classes."""
+    images = world("test", Sizes(0, 1200), seed)
+    values, labels = pixels(images), images.labels
+    signs = np.where(patterns_of(values, labels), 1.0, -1.0)
+    found = []
+    for number in range(CLASSES):
+        one, other = (signs[(number + step) % CLASSES] for step in (1, 2))
+        along = (one - other) / np.linalg.norm(one - other)
+        found.append(np.std(np.tensordot(values[labels == number], along, 2)) / 255)
+    return float(np.mean(found))
+
+
+def test_both_worlds_of_patterns_deviate_equally_along_what_tells_classes_apart():
+    for world in (blocks, independent_pixels):
+        assert deviation_across(world, 5) == pytest.approx(VARIATION / 3**0.5, rel=0.08), world.__name__
 
 
 def test_halves_and_whole_images_go_on_from_one_network_for_as_many_epochs(monkeypatch):
@@ -74,14 +111,14 @@ def test_halves_and_whole_images_go_on_from_one_network_for_as_many_epochs(monke
         return made
 
     monkeypatch.setattr(GaussianSmoothing, "fit", noted)
-    arm = Arm(independent_pixels, PERCEPTRON, Sizes(12, 6), 200, epochs=1, further=2)
+    arm = Arm(independent_pixels, PERCEPTRON, Sizes(12, 6), 200, epochs=1, further=2, view="zeros")
     found = trained_networks("independent", arm, 0, Randomness(0), Silent())
     first, plain, pair = calls
     assert plain[1] is first[2]
     assert pair[1] is first[2]
     assert (first[0].plan.epochs, plain[0].plan.epochs, pair[0].plan.epochs) == (1, 2, 2)
     assert (plain[0].sigma, pair[0].sigma) == (SIGMA, sigma_of(True))
-    assert pair[0].noise.view == "contrast"
+    assert pair[0].noise.view == found[True].module.record.view == "zeros"
     assert [len(found[split_pixels].module.networks) for split_pixels in (False, True)] == [1, 2]
 
 
@@ -133,6 +170,25 @@ def test_the_attack_is_judged_by_the_votes_of_the_images_that_it_moved():
     # The true radius is 0.12 · √16 = 0.48, of which about four fifths are proven.
     assert 0.3 < votes.radii(1000).max() < 0.48
     assert found == {"attack.changed": 0.0, "attack.changed_beyond": 1.0}
+    wrong = replace(votes, labels=1 - votes.labels)
+    nothing = _attacked(classifier, images, wrong, budget, 1000, rng, Silent())
+    assert nothing == {"attack.changed": None, "attack.changed_beyond": None}, "no image was certified"
+
+
+@pytest.mark.parametrize("budget", [SMALL, SMOKE])
+def test_perceptrons_see_bare_halves_and_convolutional_networks_the_published_view(budget):
+    for arm in budget.arms.values():
+        assert arm.view == ("zeros" if arm.network["name"] == "perceptron" else "contrast")
+
+
+def test_a_claim_that_holds_where_nothing_was_learnt_or_nothing_can_vanish_is_not_judged():
+    system = find_system("13")
+    gates = {claim.id: set(claim.gates) for claim in system.claims}
+    assert {"gratings_learnt", "brief_learnt"} == gates["13.19"]
+    assert {"blocks_learnt", "independent_learnt", "blocks_gain"} == gates["13.18"]
+    (effect,) = (gate for gate in system.gates if gate.id == "blocks_gain")
+    (vanishing,) = (claim for claim in system.claims if claim.id == "13.18")
+    assert effect.threshold >= vanishing.threshold, "an effect that counts as none cannot vanish"
 
 
 def test_both_ways_have_the_same_largest_radius_but_for_the_shared_error():

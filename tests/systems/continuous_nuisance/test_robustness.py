@@ -14,7 +14,6 @@ from snellen.metrics.sweep import first_failures
 from snellen.systems.continuous_nuisance.measuring import measure_trajectories
 from snellen.systems.continuous_nuisance.presets import IMAGENET, STYLES, WEATHERS
 from snellen.systems.continuous_nuisance.robustness import (
-    NEVER,
     failure_summary,
     mean_relative_error,
     nuisance_curve,
@@ -58,16 +57,15 @@ def test_the_failure_point_is_the_first_one_and_never_has_a_number():
     assert (found.n, found.failed, found.mean_of_failed) == (5, 4, pytest.approx(10.5 / 4))
     assert found.margin == pytest.approx((0 + 11.5 + 2 + 12 + 12) / 5)
     assert found.histogram == {0.0: 2, 0.5: 1, 10.0: 1, 12.0: 1}
-    assert failure_summary({"a": NEVER}, GRID).mean_of_failed is None
-    assert NEVER == 3.0
+    assert failure_summary({"a": 3.0}, GRID, never=3.0).mean_of_failed is None
     with pytest.raises(InputError, match="no failure point"):
-        failure_summary({}, GRID)
+        failure_summary({}, GRID, never=3.0)
 
 
 @pytest.mark.covers("2.15")
 def test_a_missing_strength_or_scores_that_are_no_numbers_count_nowhere():
     whole = answers(["+++", "++?", "+--"])
-    points = first_failures(whole, "fog", "m", never=NEVER)
+    points = first_failures(whole, "fog", "m", never=3.0)
     assert points == {"t0": 3.0, "t2": 1.0}
     assert [point.n for point in nuisance_curve(whole, "fog", "m")] == [2, 2, 2]
     assert [point.accuracy for point in nuisance_curve(whole, "fog", "m")] == [1.0, 0.5, 0.5]
@@ -157,12 +155,12 @@ def test_rejected_trajectories_are_invalid_at_every_strength_and_judged_by_nobod
     assert set(rejected["status"].to_pylist()) == {"invalid"}
     assert set(rejected["reason"].to_pylist()) == {"at strength 1, out of class"}
     assert rejected["prediction"].null_count == 6
-    assert first_failures(found, "glare", "low", never=NEVER) == {"a": 1.0}
-    assert first_failures(found, "glare", "half", never=NEVER) == {"a": 2.5}
+    assert first_failures(found, "glare", "low", never=3.0) == {"a": 1.0}
+    assert first_failures(found, "glare", "half", never=3.0) == {"a": 2.5}
     assert set(found.where(example_id="a").table["unit_id"].to_pylist()) == {"u"}
     nothing = measure_trajectories([brightness("broken", broken=True)], images, [0, 0], name="glare", strengths=GRID,
                                    ids=["a", "b"])  # fmt: skip
-    assert first_failures(nothing, "glare", "broken", never=NEVER) == {}
+    assert first_failures(nothing, "glare", "broken", never=3.0) == {}
     with pytest.raises(InputError, match="3 strengths and 2, 1, 2"):
         measure_trajectories([], images, [0, 0], name="glare", strengths=GRID, ids=["a"])
     with pytest.raises(InputError, match="different names"):

@@ -8,7 +8,7 @@ average of weights: the teacher where there is one, and an average with the same
 On small networks and few steps the published generator gives masks that are all black or all white. In the small
 experiment generators therefore know the shares of the labels, a loss ties the area of a mask to its share, queries and
 keys are normalised, and the cosine term has the sign of its purpose. With the published sign the hardest blend is an
-even one. Gates say whether masks vary and follow their shares.
+even one. Gates say for each set whether masks vary, and whether they follow their shares.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ from snellen.reproduction.shared.corruption_benchmark import CorruptionErrors
 from snellen.reproduction.shared.pooled_figures import pooled
 from snellen.reproduction.shared.three_stage_network import FEATURE_LAYER, ThreeStageNetwork
 from snellen.systems.adversarial_mixup.adversarial_mixing import HEADS, MixSettings, four_heads, mixing_objective
+from snellen.systems.adversarial_mixup.automix import AutoMix
 from snellen.systems.adversarial_mixup.blend_recipe import deployed, mixing_module
 from snellen.training.acceleration import seeded
 from snellen.training.batches import ImageStore
@@ -90,10 +91,13 @@ FULL_CORRUPTED = 2_000
 #: Environment variables with references of images, such as folders of CIFAR-100 with a folder for each class.
 TRAIN, TEST = "SNELLEN_MIXUP_TRAIN", "SNELLEN_MIXUP_TEST"
 
-#: Published for CIFAR-100: alpha 1, margin 0.03, beta 0.3, three images in a blend; two as in AutoMix.
+#: Published for CIFAR-100: alpha 1, margin 0.03, beta 0.3, three images in a blend; two as in AutoMix, whose loss ties
+#: areas to shares.
 _BLENDS = MixSettings(parts=2, beta=0.3, momentum=MOMENTUM)
 GENERATORS: Mapping[str, MixSettings] = {
-    "automix": _BLENDS.model_copy(update={"adversarial": False, "beta": 0.0}),
+    "automix": _BLENDS.model_copy(
+        update={"adversarial": False, "beta": 0.0, "area_weight": AutoMix.model_fields["area_weight"].default}
+    ),
     "adversarial": _BLENDS,
     "adversarial_intent": _BLENDS.model_copy(update={"cosine_sign": "intent"}),
     "adversarial_three": _BLENDS.model_copy(update={"parts": 3}),

@@ -26,9 +26,6 @@ from snellen.metrics.weighted import weighted_mean
 from snellen.systems.continuous_nuisance.nuisance_set import CurvePoint, Failures, NuisanceFigures, Orders
 from snellen.systems.continuous_nuisance.strengths import beyond
 
-#: Failure point of a trajectory that never fails, above the published grid.
-NEVER = 3.0
-
 RESAMPLES = 1000
 
 
@@ -117,10 +114,10 @@ def nuisance_curve(evidence: Evidence, name: str, model: str, *, seed: int = 0) 
     return points
 
 
-def failure_summary(points: Mapping[str, float], grid: Sequence[float], *, never: float = NEVER) -> FailureSummary:
+def failure_summary(points: Mapping[str, float], grid: Sequence[float], *, never: float) -> FailureSummary:
     """Summarise what :func:`snellen.metrics.sweep.first_failures` gives.
 
-    >>> failure_summary({"a": 0.5, "b": 3.0}, [0, 0.5])
+    >>> failure_summary({"a": 0.5, "b": 3.0}, [0, 0.5], never=3.0)
     FailureSummary(n=2, failed=1, mean_of_failed=0.5, margin=1.25, histogram={0: 0, 0.5: 1, 3.0: 1})
 
     Raises:
