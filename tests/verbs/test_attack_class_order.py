@@ -31,7 +31,7 @@ def test_classes_in_another_order_are_warned_of(images, tmp_path):
     with pytest.warns(UserWarning, match=r"Classes look permuted: a ↔ b") as warned:
         attacked = snellen.attack(network((1, 0, 2)), images, "fgsm", out=tmp_path / "out")
     assert warned[0].filename == __file__
-    assert "right in the given order, and 100.0% in this one: give class_names=[...]" in str(warned[0].message)
+    assert "right in the given order, and 100.0% in this one. Give class_names=[...]" in str(warned[0].message)
     (doubt,) = [one for one in attacked.settings["fgsm"].doubts if "permuted" in one]
     assert f"doubt: {doubt}" in attacked.summary().parts
     assert f"warning: {doubt}" in str(attacked)
