@@ -107,6 +107,10 @@ COMMANDS = list(typer.main.get_command(command_line.app).commands)
 ROOMS = [module.name for module in pkgutil.iter_modules(snellen.__path__) if module.ispkg]
 
 
+#: How lines begin that say on standard error how far a command is.
+PROGRESS = {"reproduce": ("perception at scale smoke", "seed 0 is finished")}
+
+
 @pytest.mark.smoke
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_runs(command, run):
@@ -115,7 +119,8 @@ def test_every_command_runs(command, run):
     assert CALLS[command][-1].split()[0] == command
     for call in CALLS[command]:
         code, _, err = run(*call.split())
-        assert (code, err.strip()) == (0, ""), call
+        said = [line for line in err.splitlines() if line.strip() and not line.startswith(PROGRESS.get(command, "\0"))]
+        assert (code, said) == (0, []), call
 
 
 @pytest.mark.smoke
