@@ -14,9 +14,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from snellen.core import package
 from snellen.core.errors import InputError
-
-_FILE = Path(__file__).with_suffix(".toml")
 
 #: Schemes of references whose rest is a path, and those whose path follows an @.
 _OF_PATHS = ("artifact", "checkpoint", "diffusers", "file", "hf", "meshes", "onnx", "slides")
@@ -80,7 +79,7 @@ def path_in(reference: str) -> str | None:
 
 def full_inputs(system: str) -> Mapping[str, FullInput]:
     """The variables of a system by name; none where its experiment reads no variable."""
-    listed = tomllib.loads(_FILE.read_text(encoding="utf-8"))
+    listed = tomllib.loads(package.text("reproduction/full_inputs.toml"))
     return TypeAdapter(dict[str, FullInput]).validate_python(listed.get(system, {}))
 
 
