@@ -46,6 +46,14 @@ class Stopping:
         pass
 
 
+def test_notes_of_others_stay(tmp_path):
+    other = KeyboardInterrupt()
+    other.add_note("of a notebook")
+    with pytest.raises(KeyboardInterrupt) as stopped, noted_interruption(tmp_path), noted_interruption(None):
+        raise other
+    assert stopped.value.__notes__ == ["of a notebook", how_to_resume(tmp_path)]
+
+
 def test_an_evaluation_names_its_own_folder(tmp_path):
     images = snellen.load_images(np.zeros((8, 3, 8, 8), dtype=np.uint8), np.arange(8) % 2, class_names=["a", "b"])
     models = {"one": nn.Sequential(nn.Flatten(), nn.Linear(192, 2))}

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+#: How the sentence begins.
+_STOPPED = "stopped; "
+
 
 def how_to_resume(folder: Path, again: str = "the same call") -> str:
     """The sentence that the command line prints, and that an interruption in Python carries.
@@ -17,7 +20,7 @@ def how_to_resume(folder: Path, again: str = "the same call") -> str:
         folder: that was being filled.
         again: what resumes it.
     """
-    return f"stopped; {folder} is incomplete, and {again} resumes where this stopped"
+    return f"{_STOPPED}{folder} is incomplete, and {again} resumes where this stopped"
 
 
 @contextmanager
@@ -31,5 +34,6 @@ def noted_interruption(folder: Path | None) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as stopped:
-        stopped.__notes__ = [how_to_resume(folder)] if folder is not None and folder.exists() else []
+        others = [note for note in getattr(stopped, "__notes__", []) if not note.startswith(_STOPPED)]
+        stopped.__notes__ = others + ([how_to_resume(folder)] if folder is not None and folder.exists() else [])
         raise

@@ -39,10 +39,10 @@ def image_sheet(images: ImageSet, indices: Sequence[int], *, columns: int = 6, c
             else classes[index] or images.ids[index]
         )
         shown.append((pixels, text))
-    return tile_sheet(images.name, shown, columns=columns, lines=CAPTION_LINES if captions else 1)
+    return captioned_sheet(images.name, shown, columns=columns, lines=CAPTION_LINES if captions else 1)
 
 
-def tile_sheet(
+def captioned_sheet(
     title: str, shown: Sequence[tuple[torch.Tensor, str]], *, columns: int = 6, lines: int = 1
 ) -> Image.Image:
     """Draw pictures in rows, each with its own text below it.

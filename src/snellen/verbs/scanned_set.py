@@ -12,7 +12,7 @@ from torch import Tensor
 from snellen.core.errors import InputError
 from snellen.core.outcomes import Scanned, Shown
 from snellen.core.preprocessing import to_image
-from snellen.runs.image_sheet import tile_sheet
+from snellen.runs.image_sheet import captioned_sheet
 from snellen.runs.measuring import Put
 from snellen.runs.picture_grid import picture_grid
 from snellen.runs.record import EVIDENCE as EVIDENCE
@@ -147,7 +147,7 @@ def write_pictures(shown: Sequence[Shown], setting: str, title: str, put: Put) -
     rows = [([_bytes(picture) for picture in row.pictures.values()], row.text) for row in shown[:TILES]]
     if len(heads) == 1:
         tiles = [(picture, text) for (picture,), text in rows]
-        put(files[0], png(tile_sheet(f"{title}: {heads[0]}", tiles, lines=LINES)))
+        put(files[0], png(captioned_sheet(f"{title}: {heads[0]}", tiles, lines=LINES)))
     else:
         put(files[0], png(picture_grid(title, heads, rows[:ROWS])))
     for row, stem in zip(shown, file_names([row.name for row in shown], ""), strict=True):
