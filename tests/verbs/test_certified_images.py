@@ -16,7 +16,7 @@ from snellen.core.preprocessing import Preprocessing
 from snellen.core.randomness import Randomness
 from snellen.data.files.arrays import load_arrays
 from snellen.methods.smoothing.bounds import lower_bound, proven_radius
-from snellen.methods.smoothing.certifying import average_radius, certified_curve
+from snellen.methods.smoothing.certifying import average_radius, certified_correct
 from snellen.methods.smoothing.dual_smoothing import DualSmoothing
 from snellen.methods.smoothing.smoothing import Smoothing
 
@@ -67,8 +67,8 @@ def test_every_image_has_a_row_from_which_its_radius_follows(classifier, images)
         radii = np.array([row["value"] for row in rows])
         right = np.array([row["prediction"] == row["label"] for row in rows])
         assert figures.average_radius.value == pytest.approx(average_radius(radii, right))
-        curve = certified_curve(radii, right, [point.radius for point in figures.curve])
-        assert [point.share.value for point in figures.curve] == pytest.approx(list(curve))
+        curve = [certified_correct(radii, right, point.radius).mean() for point in figures.curve]
+        assert [point.share.value for point in figures.curve] == pytest.approx(curve)
         assert figures.certified.value == pytest.approx(float((radii > 0).mean()))
         assert (figures.guarantee, figures.sigma, figures.votes_lost) == (True, sigma, 0)
 

@@ -15,7 +15,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.methods.smoothing.bounds import lower_bound, proven_radius, published_radius
 from snellen.methods.smoothing.branches import branches_of
-from snellen.methods.smoothing.certifying import Radius
+from snellen.methods.smoothing.certifying import Radius, certified_correct
 from snellen.methods.smoothing.votes import hard_votes
 from snellen.reproduction.sample import Figure, Sample
 
@@ -68,7 +68,7 @@ def figures_of(radii: Mapping[str, NDArray[np.float64]]) -> dict[str, Figure]:
     for way, found in radii.items():
         figures[f"{way}.acr"] = Sample.of(found)
         for radius in RADII:
-            figures[f"{way}.at_{radius:g}"] = Sample.of((found > 0) & (found >= radius))
+            figures[f"{way}.at_{radius:g}"] = Sample.of(certified_correct(found, found > 0, radius))
     return figures
 
 

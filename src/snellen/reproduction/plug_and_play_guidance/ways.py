@@ -17,10 +17,7 @@ from snellen.training.batches import Examples
 from snellen.training.transforms import BatchTransform, random_shifts
 
 #: Ways that can be fitted; an experiment chooses among them.
-EVERY = (
-    "off_the_shelf", "estimate", "noise_held", "through", "noise_aware", "supervised", "experts", "one_expert",
-    "unsharpened",
-)  # fmt: skip
+EVERY = ("off_the_shelf", "estimate", "noise_held", "noise_aware", "supervised", "experts", "one_expert")
 
 
 def fitted_ways(
@@ -86,10 +83,8 @@ def fitted_ways(
         "estimate": lambda: on_the_estimate(teacher, through=False),
         # The formula of the paper's baseline; both embedded generators predict velocities, which it does not hold.
         "noise_held": lambda: on_the_estimate(teacher, through=False, held="epsilon"),
-        "through": lambda: on_the_estimate(teacher, through=True),
         "experts": lambda: unlabelled("experts", fit),
         "one_expert": lambda: unlabelled("one_expert", one),
-        "unsharpened": lambda: unlabelled("unsharpened", fit.model_copy(update={"temperature": 1.0})),
         "noise_aware": lambda: with_labels("noise_aware", one),
         "supervised": lambda: with_labels("supervised", fit),
     }
