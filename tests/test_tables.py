@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from snellen.core.system import Budget, System
+from snellen.core.system import JUDGE, Budget, System, list_systems
+from snellen.core.system import recorded as record_of
 from snellen.reproduction.claims_table import claims_table
 from snellen.reproduction.result import ClaimResult, GateResult, Result
 from snellen.reproduction.shared.documents import measured_path, picture_path, read_measured
@@ -199,6 +200,13 @@ def test_the_record_says_how_it_was_judged(tmp_path):
     assert "over the seeds 100, 101, 102, 103, 104: a paired hierarchical bootstrap" in recorded(tmp_path)
     earlier = recorded(tmp_path, judge=1, budget=None, seeds=3, seed_ids=(0, 1, 2))
     assert "Judged by the earlier rule: a t interval over the means of the seeds." in earlier
+
+
+def test_a_record_of_other_claims_is_said_not_to_count():
+    """An earlier record whose verdicts are counted must not be called void, nor the other way round."""
+    for one in (one for one in list_systems() if (held := record_of(one.name)) and held.judge < JUDGE):
+        page = (ROOT / "docs" / "systems" / f"{one.name}.md").read_text(encoding="utf-8")
+        assert ("do not count for today's claims" in page) == (one.state == "not run"), one.name
 
 
 def test_gates_stand_above_the_claims(tmp_path):

@@ -28,7 +28,7 @@ def claims_table(name: str, results: Path) -> str:
     )
     parts = [
         f"Scale {result.scale}, {seeds}, state: {system.state}. The interval is that of ours, or of "
-        f"ours − baseline where there is one. {_rule(result)}",
+        f"ours − baseline where there is one. {_rule(result, system.state)}",
         *([_gates(result.gates)] if result.gates else []),
         _claims([one for one in result.claims if one.id not in system.dropped]),
         *_struck([one for one in result.claims if one.id in system.dropped], system.dropped),
@@ -46,13 +46,12 @@ def _struck(claims: Sequence[ClaimResult], reasons: Mapping[str, str]) -> list[s
     return ["\n".join(["Struck out after this record, and not counted:", "", *lines])]
 
 
-def _rule(result: Result) -> str:
-    """How the record was judged."""
+def _rule(result: Result, state: str) -> str:
+    """How the record was judged, and whether it counts."""
     if result.judge < JUDGE:
-        return (
-            "Judged by the earlier rule: a t interval over the means of the seeds. These verdicts are of the "
-            "experiment of that time, and do not count for today's claims."
-        )
+        rule = "Judged by the earlier rule: a t interval over the means of the seeds."
+        over = " These verdicts are of the experiment of that time, and do not count for today's claims."
+        return rule + (over if state == "not run" else "")
     return (
         f"Judged over the seeds {', '.join(map(str, result.seed_ids))}: a paired hierarchical bootstrap over seeds and "
         f"images, or a t interval where a seed gives one number."
