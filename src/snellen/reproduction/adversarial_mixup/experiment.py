@@ -36,7 +36,7 @@ from snellen.data.files.splits import as_split
 from snellen.data.references import load_images
 from snellen.data.worlds.optotypes.scenes import Scenes
 from snellen.reproduction.adversarial_mixup.mixing_figures import Examined, MaskWatch, tested, training_accuracy
-from snellen.reproduction.sample import Figure, mean_of
+from snellen.reproduction.sample import Figure, Sample
 from snellen.reproduction.shared.corruption_benchmark import CorruptionErrors
 from snellen.reproduction.shared.pooled_figures import pooled
 from snellen.reproduction.shared.three_stage_network import FEATURE_LAYER, ThreeStageNetwork
@@ -210,7 +210,9 @@ def _measure(setup: Setup, rng: Randomness, progress: Progress) -> dict[str, Fig
         found, errors = tested(classifier, setup.test, rng.child("test"))
         if plain is None:
             plain = seconds, errors
-            found["gap"] = training_accuracy(classifier, setup.examples) - (mean_of(found["accuracy"]) or 0.0)
+            right = found["accuracy"]
+            assert isinstance(right, Sample)
+            found["gap"] = training_accuracy(classifier, setup.examples) - right.mean
         # Without any error of the reference under every kind there is nothing to measure by.
         mean = errors.normalise(plain[1].reference()).mean_corruption_error
         found |= {"mce": mean, "step_cost": seconds / plain[0], **of_training}
