@@ -13,6 +13,7 @@ from snellen.core.errors import InputError, RunConflictError
 from snellen.core.evidence import Evidence
 from snellen.core.formats import MANIFEST
 from snellen.core.run import Run, canonical_json, write_atomically
+from snellen.core.unwritable import tidy
 
 PLAN = {"seed": 0, "shards": 3, "checks": ["clean"], "batch": {"size": 4}}
 
@@ -180,6 +181,18 @@ def test_an_empty_folder_and_one_whose_start_was_killed_are_used(tmp_path, monke
     (tmp_path / "killed").mkdir()
     (tmp_path / "killed" / ".manifest.json.0123456789ab").write_bytes(b'{\n "se')
     assert Run.open(tmp_path / "killed", PLAN).plan == PLAN
+
+
+def test_what_another_process_writes_at_this_moment_is_not_tidied_away(tmp_path):
+    since = 1_700_000_000.0
+    (tmp_path / "evidence").mkdir()
+    for name, written in ((".killed.parquet.0123456789ab", since - 1), (".living.parquet.0123456789ab", since + 1)):
+        (tmp_path / "evidence" / name).write_bytes(b"half")
+        os.utime(tmp_path / "evidence" / name, (written, written))
+    tidy(tmp_path, since)
+    assert list(files(tmp_path)) == ["evidence/.living.parquet.0123456789ab"]
+    tidy(tmp_path)
+    assert not files(tmp_path)
 
 
 # -- shards -----------------------------------------------------------------------------------------------------------

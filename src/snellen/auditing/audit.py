@@ -176,7 +176,8 @@ def audit(
         if predictions is not None and images is None:
             raise InputError("a ledger knows a test set by its images, and predictions came alone: name images too")
         read_ledger(ledger_file(ledger))  # what cannot be read is refused before the audit runs
-    started, seconds_allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
+    started, since = time.perf_counter(), time.time()
+    seconds_allowed = None if budget is None else seconds_of(budget)
     privacy = Privacy.of(
         save_images and (predictions is None or images is not None), pseudonyms, None if out is None else Path(out)
     )
@@ -332,7 +333,7 @@ def audit(
         seconds["total"] = time.perf_counter() - started
         timing: dict[str, float | str] = {name: round(value, 3) for name, value in seconds.items()}
         run.write_json("timing.json", timing | ({"engine": crew.why} if crew.why else {}))
-        tidy(folder)
+        tidy(folder, since)
         # What is in memory is shown also where nobody named a folder.
         report = report.within(place)
         return report.examining(subject).counted_in(looks)

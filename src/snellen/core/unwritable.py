@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,8 +29,13 @@ _NUMBER = re.compile(r"\(os error (\d+)\)")
 _NO_NAME = errno.ENAMETOOLONG
 
 
-def tidy(folder: Path) -> None:
+def tidy(folder: Path, since: float | None = None) -> None:
     """Take away what killed processes left of files that they were writing into a folder, at any depth.
+
+    Args:
+        folder: where they wrote.
+        since: when this call began, in seconds since 1970. A file that was written later stays: another process, with
+            its part of the same work, may be writing it at this moment. Without it nobody else may write there.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as place:
@@ -39,8 +45,12 @@ def tidy(folder: Path) -> None:
     []
     """
     for path in folder.rglob(".*"):
-        if _UNFINISHED.search(path.name) and path.is_file():
-            path.unlink(missing_ok=True)
+        if not _UNFINISHED.search(path.name):
+            continue
+        with suppress(FileNotFoundError):  # it got its name in between
+            found = path.stat()
+            if stat.S_ISREG(found.st_mode) and (since is None or found.st_mtime < since):
+                path.unlink()
 
 
 @contextmanager

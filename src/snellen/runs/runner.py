@@ -227,7 +227,7 @@ def carried_out(
         UnwritableError: the disk is full, or ``out`` may not be written; the same call continues once that is mended.
         WorkerError: a worker died twice with the same shard, or found other files or packages than this process.
     """
-    started, where = time.perf_counter(), Where.of(running)
+    started, since, where = time.perf_counter(), time.time(), Where.of(running)
     made = call(count)
     with ExitStack() as stack:
         if out is not None:
@@ -285,7 +285,7 @@ def carried_out(
         if not where.allow_rejected:
             made.check_rejected(run, count if choice is None else choice.items)
         result = made.conclude(run, folder)
-        tidy(folder)
+        tidy(folder, since)
         write_atomically(folder / made.record, canonical_json(result.to_json()))
         shutil.rmtree(run.folder)
         carried.result = result.model_copy(update={"folder": folder if out is not None else None})

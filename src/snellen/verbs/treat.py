@@ -100,7 +100,8 @@ def treat(
         InputError: there is nothing to treat, or no images to judge or to prove with; the folder is not free.
         RunConflictError: the folder holds an unfinished treatment of something else.
     """
-    started, allowed = time.perf_counter(), None if budget is None else seconds_of(budget)
+    started, since = time.perf_counter(), time.time()
+    allowed = None if budget is None else seconds_of(budget)
     with ExitStack() as stack, sent_log() as sent:
         folder = Path(out) if out is not None else Path(stack.enter_context(tempfile.TemporaryDirectory())) / "treated"
         stack.enter_context(noted_interruption(None if out is None else folder))
@@ -129,7 +130,7 @@ def treat(
         if out is None:
             return replace(result, folder=None, reference=None)
         result = replace(result, folder=folder)
-        tidy(folder)  # what a killed call was writing
+        tidy(folder, since)  # what a killed call was writing
         write_atomically(folder / "README.md", treatment_card(result, case.patient.classifier).encode())
         write_atomically(folder / TREATMENT.file, canonical_json(result.to_json()))
         shutil.rmtree(folder / "candidates", ignore_errors=True)  # first, so that a killed call is taken up again
