@@ -23,6 +23,9 @@ Colours = Literal["grey", "colour"]
 #: The benchmark of rows that name none.
 PUBLISHED = "imagenet-c"
 
+#: Where it is not known what healthy classifiers lose under the same damage: all harm counts in the level.
+NOT_COMPARED = "no healthy classifiers to compare with"
+
 #: Images of a side up to so many times larger or smaller are like images.
 LIKE = 1.5
 
@@ -47,15 +50,16 @@ class UsualLoss:
     side: int
 
 
-def usual_losses(side: int, images: ImageSet, benchmark: str = PUBLISHED) -> Mapping[str, UsualLoss]:
-    """What each kind of a benchmark costs over its five severities; none where no like images were measured.
+def usual_losses(side: int, images: ImageSet, stress: str = PUBLISHED) -> Mapping[str, UsualLoss]:
+    """What each kind of a stress costs over its severities; none where no like images were measured.
 
     Args:
         side: shorter side of the prepared images, pixels.
         images: a few of them are examined, where images of this size were measured at all.
-        benchmark: whose strengths the healthy classifiers were measured under.
+        stress: what the healthy classifiers were measured under: a benchmark of damage, or a check with its default
+            strengths.
     """
-    rows = [row for row in _table() if row.get("benchmark", PUBLISHED) == benchmark]
+    rows = [row for row in _table() if row.get("benchmark", PUBLISHED) == stress]
     near = [row for row in rows if 1 / LIKE <= row["side"] / side <= LIKE]
     if not near:
         return {}
@@ -79,8 +83,30 @@ def colours_of(images: ImageSet) -> Colours:
     return "grey"
 
 
+def healthy_words(usual: UsualLoss | None) -> str:
+    """What healthy classifiers lose, for the title of a finding.
+
+    >>> healthy_words(UsualLoss(0.014, 0.2, 20, 28)), healthy_words(None)
+    (' (healthy classifiers: 1 to 20)', ' (no healthy classifiers to compare with)')
+    """
+    return f" ({NOT_COMPARED if usual is None else f'healthy classifiers: {_range(usual)}'})"
+
+
+def healthy_fact(usual: UsualLoss | None) -> str:
+    """The same for the facts.
+
+    >>> healthy_fact(UsualLoss(0.014, 0.2, 20, 28)), healthy_fact(None)
+    ('1 to 20 points', 'none to compare with')
+    """
+    return "none to compare with" if usual is None else f"{_range(usual)} points"
+
+
 @cache
 def _table() -> list[dict]:
     source = resources.files("snellen.checks").joinpath("usual_losses.json")
     rows: list[dict] = json.loads(source.read_text(encoding="utf-8"))["rows"]
     return rows
+
+
+def _range(usual: UsualLoss) -> str:
+    return f"{100 * usual.low:.0f} to {100 * usual.high:.0f}"

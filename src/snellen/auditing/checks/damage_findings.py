@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from snellen.auditing.checks.family_words import (
     family_facts,
     family_title,
-    healthy_fact,
-    healthy_words,
     kinds_found,
 )
 from snellen.checks.check import CheckInput
@@ -30,7 +28,7 @@ from snellen.checks.strengths import (
     in_costs,
     lost_over,
 )
-from snellen.checks.usual_losses import UsualLoss
+from snellen.checks.usual_losses import UsualLoss, healthy_fact, healthy_words
 from snellen.core.finding import Finding
 from snellen.methods.corruptions.domains import Domain
 from snellen.metrics.power import detectable_loss

@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from snellen.checks.damage_families import FamilyLoss, KindLoss, readable
 from snellen.checks.eye_chart import Acuity
-from snellen.checks.usual_losses import UsualLoss
+from snellen.checks.usual_losses import UsualLoss, healthy_words
 from snellen.methods.corruptions.domains import Domain
 
 Facts = dict[str, float | int | str]
-
-#: Where it is not known what healthy classifiers lose under the same damage: all harm counts in the level.
-NOT_COMPARED = "no healthy classifiers to compare with"
 
 
 def family_title(family: FamilyLoss, usual: Mapping[str, UsualLoss]) -> str:
@@ -35,24 +32,6 @@ def _cost(one: KindLoss) -> str:
     return f"{_lower(one.kind)} {verb} {100 * one.lost.mean:.1f}"
 
 
-def healthy_words(usual: UsualLoss | None) -> str:
-    """What healthy classifiers lose, for the title of a finding.
-
-    >>> healthy_words(UsualLoss(0.014, 0.2, 20, 28)), healthy_words(None)
-    (' (healthy classifiers: 1 to 20)', ' (no healthy classifiers to compare with)')
-    """
-    return f" ({NOT_COMPARED if usual is None else f'healthy classifiers: {_range(usual)}'})"
-
-
-def healthy_fact(usual: UsualLoss | None) -> str:
-    """The same for the facts.
-
-    >>> healthy_fact(UsualLoss(0.014, 0.2, 20, 28)), healthy_fact(None)
-    ('1 to 20 points', 'none to compare with')
-    """
-    return "none to compare with" if usual is None else f"{_range(usual)} points"
-
-
 def not_compared_note(kinds: Sequence[str]) -> list[str]:
     """Which kinds no healthy classifiers were measured under; nothing where there are none."""
     if not kinds:
@@ -61,10 +40,6 @@ def not_compared_note(kinds: Sequence[str]) -> list[str]:
         f"It is not known what healthy classifiers of like images lose under {', '.join(kinds)} at these strengths. In "
         f"the levels of findings all that they cost counts, though healthy classifiers may lose as much."
     ]
-
-
-def _range(usual: UsualLoss) -> str:
-    return f"{100 * usual.low:.0f} to {100 * usual.high:.0f}"
 
 
 def breakdown_words(acuity: Acuity) -> str:

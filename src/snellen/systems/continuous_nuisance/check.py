@@ -16,6 +16,7 @@ from snellen.checks.check import Batch, Check, CheckFigure, CheckInput, CheckRes
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, confident_mistakes
 from snellen.checks.strengths import chart_column, outcomes_by_kind
+from snellen.checks.usual_losses import UsualLoss, healthy_fact, healthy_words, usual_losses
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, SnellenError
 from snellen.core.evidence import Evidence
@@ -193,6 +194,7 @@ class NuisanceCheck(Check):
             loss = nuisance_loss(known, outcomes[nuisance], self.strengths)
             if loss is not None:
                 losses[nuisance] = loss
+        usual = self._usual(reading)
         columns = [
             chart_column(f"{SCENE}_{nuisance}", self.name, outcomes[nuisance], self.strengths, reading)
             for nuisance in losses
@@ -201,9 +203,9 @@ class NuisanceCheck(Check):
             metrics=self._metrics(losses),
             hypotheses=[
                 Hypothesis(
-                    loss.lost.drop.p_value(), loss.lost.drop.lower, partial(self._finding, nuisance, loss, reading)
+                    loss.lost.drop.p_value(), loss.lost.drop.lower, partial(self._finding, name, loss, usual, reading)
                 )
-                for nuisance, loss in losses.items()
+                for name, loss in losses.items()
             ],
             columns=[one for one in columns if one is not None],
             panels=loss_panels(
@@ -237,6 +239,13 @@ class NuisanceCheck(Check):
             for name, figure in loss.metrics(self.strengths).items()
         }
 
+    def _usual(self, reading: CheckInput) -> Mapping[str, UsualLoss]:
+        """What healthy classifiers lose in scenes of like size; not known of other strengths than the default."""
+        size = reading.classifier.preparation.size
+        if sorted(self.strengths) != [1, 2, 3, 4, 5] or size is None or reading.audited is None:
+            return {}
+        return usual_losses(min(size), reading.audited, self.name)
+
     def _notes(self, losses: Mapping[str, NuisanceLoss], reading: CheckInput) -> list[str]:
         skipped = reading.evidence.where(setting=SCENE).table["reason"].to_pylist()
         told = [
@@ -247,17 +256,20 @@ class NuisanceCheck(Check):
             told.append("Nuisance: of so few images none was drawn; raise nuisance.share.")
         return told
 
-    def _finding(self, nuisance: str, loss: NuisanceLoss, reading: CheckInput, harm: float) -> Finding:
-        images, worst = reading.images, self.strengths[loss.lost.worst]
+    def _finding(
+        self, nuisance: str, loss: NuisanceLoss, known: Mapping[str, UsualLoss], reading: CheckInput, harm: float
+    ) -> Finding:
+        images, worst, usual = reading.images, self.strengths[loss.lost.worst], known.get(nuisance)
         decided, sure = images.decisions(reading.evidence, setting_name(nuisance, worst))
         return Finding(
             kind="nuisance",
             subject=nuisance,
             harm=harm,
+            usual=0.0 if usual is None else usual.high,
             p_value=loss.lost.drop.p_value(),
             title=f"{nuisance.capitalize()} in the scene costs {100 * loss.lost.mean:.1f} points of accuracy on "
-            f"average over the strengths",
-            facts=loss.facts(nuisance, self.strengths),
+            f"average over the strengths{healthy_words(usual)}",
+            facts={**loss.facts(nuisance, self.strengths), "healthy_classifiers": healthy_fact(usual)},
             examples=confident_mistakes(
                 images,
                 reading.names,
