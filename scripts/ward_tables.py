@@ -35,6 +35,12 @@ CONFIRMED = {"worst_class": True, "calibration": True, "slice": False}
 #: Stress that healthy classifiers do lose under.
 STRESS = ("corruption", "nuisance", "attribute", "background_sensitivity", "adversarial")
 
+#: What stands above the tables of stress beside damage, by its check.
+WORDS = {
+    "nuisance": "Scenes drawn again with a nuisance of strength 1 to 5 (check `nuisance`)",
+    "attributes": "Scenes whose object is resized, moved or turned, beyond what editing costs (check `attributes`)",
+}
+
 
 def accused_table(found: Mapping[str, Any]) -> str:
     """A row for each kind: how many classifiers have such a finding, and what became of it on other images."""
@@ -85,8 +91,12 @@ def usual_table(found: Mapping[str, Any]) -> str:
     tables = {
         name: _usual_of([row for row in found["rows"] if row.get("benchmark", "imagenet-c") == name]) for name in names
     }
-    own = [f"With the strengths of `{name}`:\n\n{table}" for name, table in tables.items() if name != "imagenet-c"]
-    return "\n\n".join([*([tables["imagenet-c"]] if "imagenet-c" in tables else []), *own])
+    others = [
+        f"{WORDS.get(name, f'With the strengths of `{name}`')}:\n\n{table}"
+        for name, table in tables.items()
+        if name != "imagenet-c"
+    ]
+    return "\n\n".join([*([tables["imagenet-c"]] if "imagenet-c" in tables else []), *others])
 
 
 def _usual_of(rows: Sequence[Mapping[str, Any]]) -> str:
