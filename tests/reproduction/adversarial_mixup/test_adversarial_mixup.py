@@ -114,6 +114,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "load_known", known)
     monkeypatch.setattr(module, "SMALL_SIZES", (24, 12))
     monkeypatch.setattr(module, "SMALL_CORRUPTED", 2)
+    monkeypatch.setattr(module, "FEW_SCENES", 24)
+    monkeypatch.setattr(module, "SCENE_EPOCHS", 2)
     shorter = {"epochs": 2, "batch_size": 12, "warmup_steps": 1}
     monkeypatch.setattr(module, "SMALL_PLAN", module.SMALL_PLAN.model_copy(update=shorter))
 
@@ -142,8 +144,10 @@ def test_every_claim_about_masks_asks_of_each_set_that_they_vary() -> None:
     gates = {gate.id: gate.metric for gate in system.gates}
     for claim in (claim for claim in system.claims if "small" in claim.scales):
         spreads = {gates[gate] for gate in claim.gates if gates[gate].endswith("mask_spread")}
-        ways = {"adversarial", "automix"} & {claim.metric.split(".")[0], (claim.baseline or "").split(".")[0]}
-        assert spreads == {f"{of}.{way}.mask_spread" for of in ("fashion", "scenes") for way in ways}, claim.id
+        named = [name.split(".") for name in (claim.metric, claim.baseline or "")]
+        ways = {"adversarial", "automix"} & {part for parts in named for part in parts}
+        sets = {parts[0] for parts in named if parts[0] == "fashion"} or {"fashion", "scenes"}
+        assert spreads == {f"{of}.{way}.mask_spread" for of in sets for way in ways}, claim.id
 
 
 def test_generators_of_the_small_experiment_differ_in_one_thing() -> None:
@@ -212,6 +216,7 @@ def test_the_full_scale_reads_named_images_and_gives_what_its_claims_name(
 
 def test_stated_sizes() -> None:
     assert (module.SMALL_SIZES, module.SMALL_CORRUPTED, module.SMALL_PLAN.epochs) == ((2000, 1000), 200, 24)
+    assert (module.FEW_SCENES, module.SCENE_EPOCHS) == (500, 48)
     assert len(KINDS) == 4
     weights = sum(parameter.numel() for parameter in ThreeStageNetwork(10).parameters())
     assert any(f"{weights:,}" in told for told in module.adversarial_mixup.stand_ins["small"])  # type: ignore[attr-defined]
