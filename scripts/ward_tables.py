@@ -35,11 +35,8 @@ CONFIRMED = {"worst_class": True, "calibration": True, "slice": False}
 #: Stress that healthy classifiers do lose under.
 STRESS = ("corruption", "nuisance", "attribute", "background_sensitivity", "adversarial")
 
-#: What stands above the tables of stress beside damage, by its check.
-WORDS = {
-    "nuisance": "Scenes drawn again with a nuisance of strength 1 to 5 (check `nuisance`)",
-    "attributes": "Scenes whose object is resized, moved or turned, beyond what editing costs (check `attributes`)",
-}
+#: What stands above the tables of stress beside damage.
+WORDS = {"nuisance": "Scenes drawn again with a nuisance of strength 1 to 5 (check `nuisance`)"}
 
 
 def accused_table(found: Mapping[str, Any]) -> str:

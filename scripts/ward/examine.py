@@ -7,8 +7,7 @@ Each classifier that is trained is audited with the default checks on 1,000 imag
 docs/measured/ward a classifier; those that are there are not audited again. Half a minute to two minutes of one core
 for each. ``--losses`` measures what damage costs alone, on the same images, one file of docs/measured/ward/losses a
 classifier: a quarter of that. ``--losses sized`` does so with the strengths of an audit's default, for the kinds whose
-strengths are not those of ImageNet-C, and writes to docs/measured/ward/losses/sized; ``--losses nuisance`` and
-``--losses attributes`` run the checks of these names, of scenes alone. ``--again`` audits 4,000 other
+strengths are not those of ImageNet-C, and writes to docs/measured/ward/losses/sized; ``--losses nuisance`` runs the check of that name, of scenes alone. ``--again`` audits 4,000 other
 images with the checks whose findings may well be true of a healthy classifier, one file of docs/measured/ward/again a
 classifier: what is found there, too, was no false accusation. ``--shortcuts`` runs the check of that name, which no
 effort includes, one file of docs/measured/ward/shortcuts a classifier. ``--merge`` only reads all of it and writes what
@@ -46,25 +45,26 @@ USUAL = ROOT / "src" / "snellen" / "checks" / "usual_losses.json"
 #: Images that a finding is looked for on again, and the checks for which that is done.
 FRESH, LOOKED_AT_AGAIN = 4_000, ("clean", "calibration", "slices")
 
-#: Checks of stress beside damage.
-STRESSING = ("nuisance", "attributes")
+#: The check of stress beside damage whose strengths no training of the ward had. Sizes and directions of objects are no
+#: such stress: these classifiers learned medium and large ones that stand upright.
+NUISANCE = "nuisance"
 
 #: Classifiers of a kind of images below which nothing is called usual.
 ENOUGH = 8
 
 
-def lost_to(check: str, one: Healthy, folder: Path) -> dict[str, object]:
-    """What each kind of stress of a check costs one classifier, on average over the strengths."""
+def lost_to_nuisances(one: Healthy, folder: Path) -> dict[str, object]:
+    """What each nuisance costs one classifier, on average over the strengths."""
     images = one.audited_images()
-    report = snellen.audit(snellen.load_classifier(folder / one.name), images, checks=["clean", {"check": check}])
-    lost = [name for name in report.metrics if name.startswith(f"{check}.") and name.endswith(".lost")]
+    report = snellen.audit(snellen.load_classifier(folder / one.name), images, checks=["clean", NUISANCE])
+    lost = [name for name in report.metrics if name.startswith(f"{NUISANCE}.") and name.endswith(".lost")]
     return {
         "name": one.name,
         "side": one.world.side,
         "colours": colours_of(images),
         "accuracy": report.metrics["clean.accuracy"].value,
         "losses": {name.split(".")[1]: report.metrics[name].value for name in lost},
-        "benchmark": check,
+        "benchmark": NUISANCE,
     }
 
 
@@ -180,8 +180,8 @@ def main() -> None:
         "--losses",
         nargs="?",
         const=IMAGENET_C,
-        choices=(IMAGENET_C, SIZED, *STRESSING),
-        help="measure the losses under damage alone, with the strengths of a benchmark, or those of a check",
+        choices=(IMAGENET_C, SIZED, NUISANCE),
+        help="measure the losses under damage alone, with the strengths of a benchmark, or those of nuisances",
     )
     parser.add_argument("--again", action="store_true", help="look for findings on other images")
     parser.add_argument("--shortcuts", action="store_true", help="run the check of shortcuts in words alone")
@@ -191,16 +191,15 @@ def main() -> None:
     place, measure = FILES, examined
     if options.losses:
         place = LOSSES if options.losses == IMAGENET_C else LOSSES / options.losses
-        stressing = options.losses in STRESSING
-        measure = partial(lost_to, options.losses) if stressing else partial(losing, strengths=options.losses)
+        measure = lost_to_nuisances if options.losses == NUISANCE else partial(losing, strengths=options.losses)
     elif options.again:
         place, measure = AGAIN, found_again
     elif options.shortcuts:
         place, measure = SHORTCUTS, leaning
     place.mkdir(parents=True, exist_ok=True)
     for one in ward(options.only):
-        if (options.shortcuts or options.losses in STRESSING) and not one.world.reference.startswith("optotypes:"):
-            continue  # photos of garments have no captions, no masks and no records
+        if (options.shortcuts or options.losses == NUISANCE) and not one.world.reference.startswith("optotypes:"):
+            continue  # photos of garments have no captions and no records
         target = place / f"{one.name}.json"
         if not options.merge and not target.exists() and (options.folder / one.name / "card.json").exists():
             write_atomically(target, canonical_json(measure(one, options.folder)))

@@ -147,35 +147,28 @@ def test_strengths_of_small_images_are_not_those_of_large_ones():
     assert "low_resolution" not in same_strengths("sized", 96, "sized", 64)
 
 
-def of_scenes(monkeypatch, *checks):
-    """Findings of stress of a small network of scenes, where snow and the size of objects are known to cost much."""
-    rows = [
-        {"colours": "colour", "side": 32, "classifiers": 16, "benchmark": "nuisance", "losses": {"snow": [0.2, 1.0]}},
-        {"colours": "colour", "side": 32, "classifiers": 16, "benchmark": "attributes", "losses": {"size": [0.1, 1.0]}},
-    ]
-    monkeypatch.setattr(usual_losses, "_table", lambda: rows)
+def of_nuisances(monkeypatch, **check):
+    """Findings of nuisances of a small network of scenes, where snow is known to cost much."""
+    row = {"colours": "colour", "side": 32, "classifiers": 16, "benchmark": "nuisance", "losses": {"snow": [0.2, 1.0]}}
+    monkeypatch.setattr(usual_losses, "_table", lambda: [row])
     scenes = snellen.load_images("optotypes:scenes?count=120&shapes=star,ring,heart#test")
-    report = snellen.audit("bundled:scene-cnn", scenes, checks=["clean", *checks], progress=False)
+    checks = ["clean", {"check": "nuisance", "share": 1.0, **check}]
+    report = snellen.audit("bundled:scene-cnn", scenes, checks=checks, progress=False)
     return {finding.key: finding for finding in report.findings}
 
 
-def test_nuisances_and_edits_of_objects_are_compared_with_healthy_classifiers(monkeypatch):
-    found = of_scenes(monkeypatch, {"check": "nuisance", "share": 1.0}, {"check": "attributes", "share": 1.0})
-    for key, words in (("nuisance:snow", "20 to 100"), ("attribute:size", "10 to 100")):
-        assert found[key].harm > 0.05
-        assert (found[key].usual, found[key].level) == (1.0, "note")
-        assert found[key].title.endswith(f"(healthy classifiers: {words})")
-        assert found[key].facts["healthy_classifiers"] == f"{words} points"
-    assert found["nuisance:blur"].usual == 0, "of blur nothing is known here"
-    assert found["nuisance:blur"].level != "note"
+def test_nuisances_are_compared_with_healthy_classifiers(monkeypatch):
+    found = of_nuisances(monkeypatch)
+    snow, blur = found["nuisance:snow"], found["nuisance:blur"]
+    assert snow.harm > 0.05
+    assert (snow.usual, snow.level) == (1.0, "note")
+    assert snow.title.endswith("(healthy classifiers: 20 to 100)")
+    assert snow.facts["healthy_classifiers"] == "20 to 100 points"
+    assert blur.usual == 0, "of blur nothing is known here"
+    assert blur.level != "note"
 
 
-def test_other_strengths_of_a_nuisance_and_other_edits_are_not_compared(monkeypatch):
-    found = of_scenes(
-        monkeypatch,
-        {"check": "nuisance", "share": 1.0, "nuisances": ["snow"], "strengths": [4, 5]},
-        {"check": "attributes", "share": 1.0, "ring": 0.1},
-    )
-    assert found["nuisance:snow"].usual == 0
-    assert found["attribute:size"].usual == 0
-    assert found["attribute:size"].title.endswith("(no healthy classifiers to compare with)")
+def test_other_strengths_of_a_nuisance_are_not_compared(monkeypatch):
+    snow = of_nuisances(monkeypatch, nuisances=["snow"], strengths=[4, 5])["nuisance:snow"]
+    assert snow.usual == 0
+    assert snow.title.endswith("(no healthy classifiers to compare with)")

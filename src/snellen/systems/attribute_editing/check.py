@@ -17,7 +17,6 @@ from snellen.checks.eye_chart import Column
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import ABSENT, RIGHT, confident_mistakes
 from snellen.checks.strengths import accuracy_at, chart_column, outcomes_by_kind
-from snellen.checks.usual_losses import UsualLoss, healthy_fact, healthy_words, usual_losses
 from snellen.core.classifier import Classifier
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
@@ -213,7 +212,6 @@ class Attributes(Check):
         notes = self._notes(reading, losses)
         if losses is None:
             return CheckResult(notes=notes)
-        usual = self._usual(reading)
         worst, lost_by = losses.worst(self._confidences(losses, reading)), losses.lost_by()
         return CheckResult(
             metrics=self._metrics(losses),
@@ -221,7 +219,7 @@ class Attributes(Check):
                 Hypothesis(
                     losses.lost(attribute).p_value(),
                     losses.lost(attribute).lower,
-                    partial(self._finding, attribute, losses, usual.get(attribute), reading),
+                    partial(self._finding, attribute, losses, reading),
                 )
                 for attribute in losses.attributes
             ],
@@ -253,18 +251,6 @@ class Attributes(Check):
             return None
         edit = found.transformation(self.editing(kind))
         return edit(batch.images, self.severities[-1], batch.rng.child(self.name))
-
-    def _usual(self, reading: CheckInput) -> Mapping[str, UsualLoss]:
-        """What healthy classifiers of like images lose by attribute; not known of other edits than the default."""
-        size, plain = reading.classifier.preparation.size, type(self)()
-        edits = ("kinds", "severities", "segmenter", "generator", "fill", "ring", "parts")
-        if (
-            any(getattr(self, name) != getattr(plain, name) for name in edits)
-            or size is None
-            or reading.audited is None
-        ):
-            return {}
-        return usual_losses(min(size), reading.audited, self.name)
 
     def _confidences(self, losses: AttributeLosses, reading: CheckInput) -> dict[str, NDArray[np.float64]]:
         """Of the decisions under each edit at the largest severity; under the control's name, of the unedited ones."""
@@ -319,9 +305,7 @@ class Attributes(Check):
             told.append("Attributes: of so few images none was drawn; raise attributes.share.")
         return told
 
-    def _finding(
-        self, attribute: str, losses: AttributeLosses, usual: UsualLoss | None, reading: CheckInput, harm: float
-    ) -> Finding:
+    def _finding(self, attribute: str, losses: AttributeLosses, reading: CheckInput, harm: float) -> Finding:
         kinds = losses.kinds_of(attribute)
         worst = min(kinds, key=lambda kind: float(losses.right[kind].mean()))
         beyond, last = losses.lost_measured(kinds), self.severities[-1]
@@ -330,10 +314,8 @@ class Attributes(Check):
             kind="attribute",
             subject=attribute,
             harm=harm,
-            usual=0.0 if usual is None else usual.high,
             p_value=losses.lost(attribute).p_value(),
-            title=f"{WORDS[attribute]} costs {100 * beyond.value:.1f} points of accuracy beyond what editing "
-            f"does{healthy_words(usual)}",
+            title=f"{WORDS[attribute]} costs {100 * beyond.value:.1f} points of accuracy beyond what editing does",
             facts={
                 "images": len(losses.known),
                 "accuracy_unedited": float(losses.known.correct.mean()),
@@ -344,7 +326,6 @@ class Attributes(Check):
                 "worst_edit": worst,
                 "worst_accuracy": float(losses.right[worst][-1].mean()),
                 **{f"drop_{kind}": losses.drop(kind).drop for kind in kinds},
-                "healthy_classifiers": healthy_fact(usual),
             },
             examples=confident_mistakes(
                 reading.images,
