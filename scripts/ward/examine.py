@@ -1,18 +1,19 @@
 """Audit the healthy classifiers of the ward: what they are accused of, and what stress costs them.
 
     python scripts/ward/examine.py [--folder build/ward] [--only NAME ...]
-        [--losses [BENCHMARK] | --again | --shortcuts] [--merge]
+        [--losses [STRESS] | --again | --shortcuts] [--merge]
 
 Each classifier that is trained is audited with the default checks on 1,000 images of its own, one file of
 docs/measured/ward a classifier; those that are there are not audited again. Half a minute to two minutes of one core
 for each. ``--losses`` measures what damage costs alone, on the same images, one file of docs/measured/ward/losses a
-classifier: a quarter of that. ``--losses sized`` does so with the strengths of an audit's default, for the kinds whose
-strengths are not those of ImageNet-C, and writes to docs/measured/ward/losses/sized; ``--losses nuisance`` runs the check of that name, of scenes alone. ``--again`` audits 4,000 other
-images with the checks whose findings may well be true of a healthy classifier, one file of docs/measured/ward/again a
-classifier: what is found there, too, was no false accusation. ``--shortcuts`` runs the check of that name, which no
-effort includes, one file of docs/measured/ward/shortcuts a classifier. ``--merge`` only reads all of it and writes what
-is made of them: docs/measured/ward.json (``write_tables.py statistics`` puts it into docs/trust.md) and the table of
-usual losses of the package.
+classifier: a quarter of that. ``--losses sized`` does so with the strengths of an audit's default, for the kinds
+whose strengths are not those of ImageNet-C, and writes to docs/measured/ward/losses/sized; ``--losses nuisance`` runs
+the check of that name, of scenes alone. ``--again`` audits 4,000 other images with the checks whose findings may well
+be true of a healthy classifier, one file of docs/measured/ward/again a classifier: what is found there, too, was no
+false accusation. ``--shortcuts`` runs the check of that name, which no effort includes, one file of
+docs/measured/ward/shortcuts a classifier. ``--merge`` only reads all of it and writes what is made of them:
+docs/measured/ward.json (``write_tables.py statistics`` puts it into docs/trust.md) and the table of usual losses of
+the package.
 """
 
 from __future__ import annotations
