@@ -1,13 +1,14 @@
 """The power table of the scan for backdoors: its cells, what counts, and what is named."""
 
 import importlib
+import json
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from snellen.core.randomness import Randomness
-from snellen.reproduction.smooth_inversion.table import ward, ward_where_measured
+from snellen.reproduction.smooth_inversion.table import beside_cleanse, ward, ward_where_measured
 
 ROOT = Path(__file__).parents[3]
 
@@ -86,3 +87,18 @@ def test_the_table_names_what_is_not_met(script, tmp_path):
     assert "1 of 3 healthy ones are accused" in text
     assert "Not measured yet" in ward_where_measured(tmp_path)
     assert "not learnt" in ward(script.merged(ROWS[2:3]))
+
+
+def test_the_peer_is_compared_on_the_same_classifiers_alone(script, monkeypatch, tmp_path):
+    peer = importlib.import_module("cleanse")
+    for name, own in (("found", ROWS[0]), ("weak", ROWS[2]), ("healthy", ROWS[3])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(own))
+    monkeypatch.setattr(peer, "SCANNED_FILES", tmp_path)
+    rows = [ROWS[0] | {"ranking": ["b", "a", "c"], "reported": []}, ROWS[2], ROWS[3] | {"seconds": 30.0}, ROWS[4]]
+    found = peer.merged(rows)
+    assert (found["planted"], found["healthy"]) == (1, 1), "weak learnt no trigger, and accused was not scanned by us"
+    assert (found["snellen"]["target_first"], found["neural_cleanse"]["target_first"]) == (1, 0)
+    assert (found["snellen"]["auroc"], found["snellen"]["alarms"]) == (1.0, 0)
+    text = beside_cleanse(found)
+    assert "the same images of 2 of these classifiers" in text
+    assert "| target reported, of 1 | 1 | 0 |" in text

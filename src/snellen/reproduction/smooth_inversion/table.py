@@ -127,11 +127,32 @@ def ward(measured: Mapping[str, Any]) -> str:
     )
 
 
+def beside_cleanse(measured: Mapping[str, Any]) -> str:
+    """The scan and Neural Cleanse on the same classifiers and images (scripts/ward/cleanse.py)."""
+    both = [measured["snellen"], measured["neural_cleanse"]]
+    planted, healthy = measured["planted"], measured["healthy"]
+    rows = [
+        ["area under the ROC curve", *(f"{one['auroc']:.2f}" for one in both)],
+        [f"target first, of {planted} planted", *(str(one["target_first"]) for one in both)],
+        [f"target reported, of {planted}", *(str(one["target_reported"]) for one in both)],
+        [f"accused, of {healthy} healthy", *(str(one["alarms"]) for one in both)],
+        ["seconds of one core", *(f"{one['mean_seconds']:.0f}" for one in both)],
+    ]
+    return (
+        f"Beside it Neural Cleanse, {measured['steps']} steps a class, on the same images of {planted + healthy} of "
+        f"these classifiers (`scripts/ward/cleanse.py`):\n\n"
+        f"{markdown_table(['figure', 'this scan', 'Neural Cleanse'], rows)}"
+    )
+
+
 def ward_where_measured(root: Path) -> str:
-    """The same, or how to measure it."""
+    """Both, or how to measure the scan."""
     if not measured_path(root, "ward-backdoors").is_file():
         return "Not measured yet: `python scripts/ward/backdoors.py`."
-    return ward(read_measured(root, "ward-backdoors"))
+    told = [ward(read_measured(root, "ward-backdoors"))]
+    if measured_path(root, "ward-cleanse").is_file():
+        told.append(beside_cleanse(read_measured(root, "ward-cleanse")))
+    return "\n\n".join(told)
 
 
 TABLES: Tables = {
