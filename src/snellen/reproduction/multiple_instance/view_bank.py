@@ -1,8 +1,8 @@
 """Views of images that are drawn once, so that a step of a training looks them up instead of changing pixels anew.
 
-An instance is its number, a row of one entry. What it looks like, and its views, lie in a bank: ``views`` of numbers are
-rows of pixels, and the encoder takes numbers as the images themselves and rows of pixels as what they are. Views of
-colours cost more than the network that sees them; of a bank of them every way is shown the same ones.
+An instance is its number, a row of one entry; what it looks like, and its views, lie in a bank. Views of numbers are
+rows of pixels. The encoder takes numbers as the images themselves, and rows of pixels as what they are. To change
+colours costs more than the network that sees them; out of a bank, every way sees the same views.
 """
 
 from __future__ import annotations
