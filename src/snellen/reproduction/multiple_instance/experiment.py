@@ -55,15 +55,15 @@ AT_RATE = {
 LEARNING_RATES: Mapping[str, float] = {
     "ins": 0.01,
     "ins_frozen": 0.1,
-    "copied_labels": 0.01,
+    "copied_labels": 0.03,
     "oracle": 0.003,
     "oracle_frozen": 0.1,
     "mean": 0.003,
-    "max": 0.003,
+    "max": 0.001,
     "attention": 0.003,
     "clustering_attention": 0.003,
-    "dual_stream": 0.003,
-    "transformer": 0.003,
+    "dual_stream": 0.001,
+    "transformer": 0.001,
 }
 
 SIZES = Sizes()
