@@ -71,7 +71,7 @@ SIZES = Sizes()
 VIEWS = {"weak": 12, "strong": 6}
 #: Of instance-level learning, which from the second epoch on also goes through all bags, and of the other ways, which
 #: so are trained on each instance as often.
-EPOCHS, RIVAL_EPOCHS = 24, 47
+EPOCHS, RIVAL_EPOCHS = 22, 43
 _RIVAL_PLAN = PLAN.model_copy(update={"epochs": RIVAL_EPOCHS})
 #: Without the encoder, which is of a world: see :func:`begun`.
 SMALL = Budget(
@@ -136,10 +136,10 @@ multiple_instance.stand_ins = {  # type: ignore[attr-defined]
         "EfficientNet-Lite0 on the training instances, for weights of ImageNet",
         "views from a bank of 12 crops in changed colours and 6 crops of each instance, for new ones in each step",
         "the published schedule of training end to end (1 epoch of warm-up, whole bags from then on at weight 0.5), "
-        "with 1 epoch of copied labels before it, and 24 epochs for 40",
+        "with 1 epoch of copied labels before it, and 22 epochs for 40",
         "a queue of 1,024 and projections of 32 numbers",
         "rivals written from their papers, with the same start, network, views and optimiser",
-        "47 epochs of rivals, which show each instance as often; one bag a step, 64 instances with copied labels",
+        "43 epochs of rivals, which show each instance as often; one bag a step, 64 instances with copied labels",
         "one learning rate for each way, chosen by the AUROC of bags at 10 % on other seeds",
     ),
     "full": (
