@@ -132,11 +132,12 @@ multiple_instance.stand_ins = {  # type: ignore[attr-defined]
         "tiles of drawn slides, and Fashion-MNIST with dresses as positive ones, for CAMELYON16, TCGA-Lung, CIFAR-10 "
         "and the cervical set",
         "36, 20 and 40 bags of 50 instances of 32 pixels in train, val and test",
-        "a network of four layers (64 numbers) for a ResNet-18, taught without labels to repeat the fifth stage of "
-        "EfficientNet-Lite0 on the training instances, for weights of ImageNet",
+        "a network of four layers (64 numbers) for a ResNet-18",
+        "its start repeats, without labels, EfficientNet-Lite0's fifth stage on the training instances, for weights of "
+        "ImageNet",
         "views from a bank of 12 crops in changed colours and 6 crops of each instance, for new ones in each step",
-        "the published schedule of training end to end (1 epoch of warm-up, whole bags from then on at weight 0.5), "
-        "with 1 epoch of copied labels before it, and 22 epochs for 40",
+        "the schedule published for CAMELYON16 end to end: 1 epoch of warm-up, whole bags from then on at weight 0.5",
+        "22 epochs for 40, the first with copied labels",
         "a queue of 1,024 and projections of 32 numbers",
         "rivals written from their papers, with the same start, network, views and optimiser",
         "43 epochs of rivals, which show each instance as often; one bag a step, 64 instances with copied labels",
