@@ -49,8 +49,8 @@ AT_RATE = {
     0.02: ("ins", "copied_labels", "attention"),
 }
 
-#: Of each way, the rate at which it told bags best at 10 %, over both worlds, on seeds 11 and 12, of which no record
-#: is; docs/systems/multiple_instance.md says which were tried. Ablations train at that of the whole, copied labels
+#: Of each way, the rate with the highest AUROC of bags at 10 %, over both worlds, on seeds 11 and 12 of no record;
+#: docs/systems/multiple_instance.md says which were tried. Ablations train at that of the whole, copied labels
 #: without views at that with them.
 LEARNING_RATES: Mapping[str, float] = {
     "ins": 0.01,
