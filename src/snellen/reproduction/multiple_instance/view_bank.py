@@ -1,6 +1,6 @@
-"""Views of images that are drawn once, so that a step of a training looks them up instead of changing pixels anew.
+"""Views of images that are drawn once, so that a step of a training finds them instead of changing pixels anew.
 
-An instance is its number, a row of one entry; what it looks like, and its views, lie in a bank. Views of numbers are
+An instance is its number, a row of one entry; its pixels and its views lie in a bank. Views of numbers are
 rows of pixels. The encoder takes numbers as the images themselves, and rows of pixels as what they are. To change
 colours costs more than the network that sees them; out of a bank, every way sees the same views.
 """
@@ -51,7 +51,7 @@ class ViewBank:
         )
 
     def __deepcopy__(self, memo: object) -> ViewBank:
-        # A network is copied with what it looks up: the images stay where they are.
+        # A network is copied with its bank: the images stay where they are.
         return self
 
     def views(self, numbers: Tensor, rng: Randomness, name: str) -> Tensor:
