@@ -155,6 +155,6 @@ def test_both_streams_of_two_learn_from_the_label_of_the_bag() -> None:
         head.scores.bias.copy_(torch.tensor([8.0, -8.0]))
         head.bag_scores.weight.zero_()
         head.bag_scores.bias.copy_(torch.tensor([-9.0, 9.0]))
-    assert float(head.bags(vectors, present).logits.diff(dim=1)) > 0
+    assert head.bags(vectors, present).logits.diff(dim=1).item() > 0
     # Half of −log sigmoid(−16), the loss of the wrong stream.
-    assert float(head.losses(vectors, present, torch.tensor([1]))) == pytest.approx(8, abs=0.01)
+    assert head.losses(vectors, present, torch.tensor([1])).item() == pytest.approx(8, abs=0.01)
