@@ -31,7 +31,9 @@ from snellen.reproduction.multiple_instance import full as published
 from snellen.reproduction.multiple_instance import materials, ways
 from snellen.reproduction.multiple_instance.experiment import multiple_instance
 from snellen.reproduction.multiple_instance.materials import RATES, Material, Sizes, garment_bags, slide_bags, task_at
-from snellen.reproduction.multiple_instance.ways import ABLATIONS, RIVALS, WITHOUT_VIEWS, Budget, Way, measured
+from snellen.reproduction.multiple_instance.tile_network import TileNetwork
+from snellen.reproduction.multiple_instance.view_bank import BankEncoder
+from snellen.reproduction.multiple_instance.ways import ABLATIONS, FROZEN, RIVALS, WITHOUT_VIEWS, Budget, Way, measured
 from snellen.systems.multiple_instance.feature_views import Views
 from snellen.systems.multiple_instance.image_instances import ImageEncoder
 
@@ -122,19 +124,18 @@ def test_too_few_images_of_a_class_are_an_error(garments: None) -> None:
 
 def test_every_way_is_trained_on_each_instance_as_often() -> None:
     settings, plan = study.SMALL.settings, study.SMALL.instance_plan
-    main = plan.epochs - settings.pretraining_epochs - settings.warmup_epochs
-    # Half of the instances are in positive bags, those of the warm-up; whole bags count besides.
-    looks = settings.pretraining_epochs + settings.warmup_epochs / 2 + main + (plan.epochs - settings.bags_from + 1)
-    assert settings.warmup_on == "positive_bags"
-    assert settings.bags_from > settings.pretraining_epochs + settings.warmup_epochs
+    # All instances in each epoch; whole bags count besides.
+    looks = plan.epochs + (plan.epochs - settings.bags_from + 1)
+    assert settings.warmup_on == "all"
+    assert settings.bags_from > settings.pretraining_epochs
     assert study.SMALL.label_plan.epochs == study.SMALL.bag_plan.epochs == looks
     plans = (plan, study.SMALL.label_plan, study.SMALL.bag_plan)
     assert len({(one.optimizer, one.weight_decay, one.momentum, one.schedule) for one in plans}) == 1
 
 
-def test_every_way_sees_the_same_views_and_trains_the_encoder(garments: None) -> None:
+def test_every_way_sees_the_same_views_and_trains_the_encoder_or_leaves_it(garments: None) -> None:
     task = task_at(0.5, {split: pixels(garment_bags(split, SIZES, seed=3)) for split in SPLITS})
-    shown = dict.fromkeys((*RIVALS, "ins", WITHOUT_VIEWS), 0)
+    shown = dict.fromkeys((*RIVALS, "ins", WITHOUT_VIEWS, *FROZEN), 0)
     for way in shown:
 
         def view(rows: torch.Tensor, rng: Randomness, name: str, way: str = way) -> torch.Tensor:
@@ -147,10 +148,10 @@ def test_every_way_sees_the_same_views_and_trains_the_encoder(garments: None) ->
         measured(way, task, tiny(view, encoders), Randomness(0), Silent())
         (encoder,) = encoders
         trained = encoder.network[1].weight  # type: ignore[index,union-attr]
-        assert not torch.equal(trained, initial_layer().weight)
+        assert torch.equal(trained, initial_layer().weight) == (way in FROZEN)
     instances = len(task.instances)
-    assert all(shown[way] == instances for way in RIVALS)
-    assert shown["ins"] > instances
+    assert all(shown[way] == instances for way in (*RIVALS, "oracle_frozen"))
+    assert shown["ins"] == shown["ins_frozen"] > instances
     assert shown[WITHOUT_VIEWS] == 0
 
 
@@ -254,22 +255,18 @@ def slides_on_disk(folder: Path) -> ImageSet:
     return load_slides(folder, Tiling(tile=32, mpp=1.0), class_names=("normal", "tumor"))
 
 
-@pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch, garments: None) -> None:
-    """The small experiment without an encoder, on few bags."""
+def test_the_claims_name_figures_that_there_are(monkeypatch: pytest.MonkeyPatch, garments: None) -> None:
+    """The small experiment on few bags, without a start and without trainings."""
     monkeypatch.setattr(study, "SIZES", SIZES)
     monkeypatch.setattr(study, "material", lambda images, *_: held(images))
+    monkeypatch.setattr(study, "begun", lambda held, *_: (study.SMALL, held))
+    asked: dict[str, set[tuple[float, ...]]] = {}
 
-
-def test_the_claims_name_figures_that_there_are_and_rates_are_chosen_once(
-    monkeypatch: pytest.MonkeyPatch, small: None
-) -> None:
-    asked: dict[str, list[tuple[float, ...] | None]] = {}
-
-    def reported(way: str, *_: object, rates: tuple[float, ...] | None) -> dict[str, float]:
-        asked.setdefault(way, []).append(rates)
+    def reported(way: str, *_: object, rates: tuple[float, ...]) -> dict[str, float]:
+        asked.setdefault(way, set()).add(rates)
         further = ("positive_share", "bags_with_positive", "highest_target") if way in ("ins", *ABLATIONS) else ()
-        return {"learning_rate": 0.25} | dict.fromkeys(("instance_auroc", "bag_auroc", *further), 0.5)
+        area = 0.75 if way == "oracle" else 0.5
+        return {"learning_rate": rates[0]} | dict.fromkeys(("instance_auroc", "bag_auroc", *further), area)
 
     monkeypatch.setattr(study, "measured", reported)
     figures = multiple_instance("small", 0, Silent())
@@ -278,13 +275,33 @@ def test_the_claims_name_figures_that_there_are_and_rates_are_chosen_once(
             continue
         assert {claim.metric, *claim.controls} <= set(figures)
         assert claim.baseline is None or claim.baseline in figures
-    assert figures["slides.10.max.learning_rate"] == 0.25
+    assert {gate.metric for gate in find_system("36").gates if "small" in gate.scales} <= set(figures)
+    assert figures["10.oracle_gain"] == 0.25
+    assert figures["slides.10.max.learning_rate"] == study.LEARNING_RATES["max"]
     assert "10.max.learning_rate" not in figures
-    for way in ("ins", *RIVALS):  # free at one share of each world, and the rate that was chosen there at all others
-        others = sum(way in ways for rate, ways in study.AT_RATE.items()) - 1
-        assert asked[way] == 2 * [None, *others * [(0.25,)]]
-    assert all(asked[way] == 2 * [(0.25,)] for way in (*ABLATIONS, WITHOUT_VIEWS))
-    assert asked["oracle"] == 2 * [None]
+    assert set(asked) == {way for ways in study.AT_RATE.values() for way in ways}
+    assert all(asked[way] == asked["ins"] for way in ABLATIONS)
+    assert asked[WITHOUT_VIEWS] == asked["copied_labels"]
+
+
+def test_every_way_begins_from_a_copy_of_one_network_and_finds_its_images_in_the_bank(
+    monkeypatch: pytest.MonkeyPatch, garments: None
+) -> None:
+    network = TileNetwork()
+    monkeypatch.setattr(study, "taught_network", lambda *_: network)
+    monkeypatch.setattr(study, "VIEWS", {"weak": 1, "strong": 1})
+    few = {split: materials.material(garment_bags(split, SIZES, seed=3), SIZES, Silent()) for split in SPLITS}
+    budget, numbered = study.begun(few, Randomness(0), Silent())
+    assert budget.encoder is not None
+    first, second = budget.encoder(), budget.encoder()
+    assert isinstance(first, BankEncoder)
+    assert isinstance(second, BankEncoder)
+    assert first.bank is second.bank
+    assert first.encoder.network is not second.encoder.network
+    for split, one in few.items():
+        assert torch.equal(first.bank.images(numbered[split].pixels), one.pixels / 255)
+        assert torch.equal(first(numbered[split].pixels[:3]), network(one.pixels[:3].reshape(-1, 3, 32, 32) / 255))
+    assert len(first.bank.drawn["weak"]) == len(few["train"].pixels)  # of no other split
 
 
 def test_the_val_bags_choose_the_rate_and_of_equals_the_one_that_was_right_for_longer(

@@ -88,6 +88,23 @@ def test_what_fills_up_a_short_bag_is_no_instance(pooling: str, monkeypatch: pyt
         torch.testing.assert_close(found, alone)
 
 
+def test_views_may_be_longer_than_what_they_are_of() -> None:
+    """Bags of one and three instances, each a number whose view is a vector: as if the vectors had come."""
+    vectors = torch.randn(5, DIM, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    model = InTraining(PooledHead(DIM, 8, "mean"))
+    numbers = torch.tensor([[4.0, 0.0, 0.0], [1.0, 3.0, 2.0]])[..., None]
+    present = torch.tensor([[1.0, 0.0, 0.0], [1.0, 1.0, 1.0]])[..., None]
+
+    def losses(objective: OnBags, inputs: torch.Tensor) -> torch.Tensor:
+        rng = Randomness(0).for_examples(["a", "b"])
+        images = torch.cat([inputs, present], 2)
+        return objective(model, Batch(images, torch.tensor([0, 1]), torch.ones(2), torch.arange(2), rng, 1))
+
+    seen = losses(OnBags(lambda rows, rng, name: vectors[rows[:, 0].long()]), numbers)
+    torch.testing.assert_close(seen, losses(OnBags(), vectors[numbers[..., 0].long()] * present))
+
+
 def test_given_labels_are_learnt_and_pooled() -> None:
     torch.manual_seed(0)
     head = InstanceHead(DIM, 8)

@@ -144,3 +144,17 @@ def test_standardising_leaves_constant_entries_as_they_are() -> None:
 
 def test_an_instance_head_scores_vectors() -> None:
     assert InstanceHead(DIM, WIDTH)(bags(1, 3)[0]).shape == (3, 2)
+
+
+def test_both_streams_of_two_learn_from_the_label_of_the_bag() -> None:
+    """By their mean alone, an instance stream that is wrong costs nothing where the other makes up for it."""
+    head, vectors, present = made("dual stream"), bags(1, 5), torch.ones(1, 5, dtype=torch.bool)
+    assert isinstance(head, DualStreamHead)
+    with torch.no_grad():
+        head.scores.weight.zero_()
+        head.scores.bias.copy_(torch.tensor([8.0, -8.0]))
+        head.bag_scores.weight.zero_()
+        head.bag_scores.bias.copy_(torch.tensor([-9.0, 9.0]))
+    assert head.bags(vectors, present).logits.diff(dim=1).item() > 0
+    # Half of −log sigmoid(−16), the loss of the wrong stream.
+    assert head.losses(vectors, present, torch.tensor([1])).item() == pytest.approx(8, abs=0.01)

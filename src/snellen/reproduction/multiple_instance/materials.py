@@ -28,8 +28,9 @@ from snellen.systems.multiple_instance.bag_instances import BagInstances
 
 RATES = (0.5, 0.1, 0.02)
 
-#: Garment that is positive; all others are negative. It is often taken for four of them.
-POSITIVE_GARMENT = "shirt"
+#: Garment that is positive; all others are negative. A linear probe of a random network finds it, and a trained one
+#: finds it better: shirts few ways could learn from labels of bags, and of ankle boots little was left to learn.
+POSITIVE_GARMENT = "dress"
 
 #: Slides on which the instances of a bag can be found at every rate.
 SLIDES = Slides(tiles_across=44, tile_size=32, positive_rate=0.35)
@@ -66,7 +67,7 @@ class Material:
 
     Args:
         images: with columns label (of the instance), bag_id and bag_label, in the order in which bags take them.
-        pixels: of all of them, uint8 (n, 3·side²).
+        pixels: of all of them, uint8 (n, 3·side²); or what stands for them, such as numbers in a bank, (n, 1).
         shown: instances that a bag shows.
     """
 

@@ -1,13 +1,11 @@
 """The picture of system 36: a slide that nothing was trained on, and how positive two heads find each of its tiles.
 
-Both train the experiment's network end to end, at the learning rate that the validation bags choose: three minutes of
-a core.
+Both begin from the experiment's network and train it end to end: three minutes of a core.
 """
 
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +18,9 @@ from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.data.files.bags import Bags
 from snellen.metrics.auroc import auroc
-from snellen.reproduction.multiple_instance.experiment import MIDDLE, SMALL
-from snellen.reproduction.multiple_instance.materials import SLIDES, Sizes, material, slide_bags
-from snellen.reproduction.multiple_instance.ways import Task, _bags, _instances, by_val_bags
+from snellen.reproduction.multiple_instance.experiment import LEARNING_RATES, MIDDLE, begun
+from snellen.reproduction.multiple_instance.materials import SLIDES, Material, Sizes, material, slide_bags
+from snellen.reproduction.multiple_instance.ways import Task, _bags, _instances
 from snellen.reproduction.shared.documents import Pictures
 from snellen.reproduction.shared.tile_sheet import RIGHT, WRONG, Tile, as_bytes, stack, tile_sheet
 from snellen.systems.multiple_instance.bag_instances import BagInstances
@@ -78,41 +76,37 @@ def ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return (np.argsort(np.argsort(values)) / max(len(values) - 1, 1)) ** 4
 
 
-def one_bag(tiles: ImageSet) -> BagInstances:
-    """All tiles of a slide as one bag of pixels."""
-    found = Bags.of(tiles.unlabelled())
+def one_bag(tiles: Material) -> BagInstances:
+    """All tiles of a slide as one bag."""
+    found = Bags.of(tiles.images.unlabelled())
     return BagInstances(
-        inputs=material(tiles, SIZES, Silent()).pixels,
+        inputs=tiles.pixels,
         of_bag=torch.from_numpy(found.of_image),
         labels=torch.from_numpy(found.labels),
-        ids=tuple(tiles.ids),
+        ids=tuple(tiles.images.ids),
         bag_ids=found.ids,
-        split=tiles.split,
+        split=tiles.images.split,
     )
 
 
 def draw(root: Path, target: Path) -> str:
     """Train on bags whose positive ones have a tenth of positive tiles, and score every tile of another slide."""
-    splits: tuple[Split, ...] = ("train", "val")
-    held = {split: material(slide_bags(split, SIZES, SEED), SIZES, Silent()).at(MIDDLE)[0] for split in splits}
     tiles, picture = tiles_of_slide()
     truth = tiles.labels
-    task = Task(
-        instances=held["train"],
-        val=held["val"],
-        test=one_bag(tiles),
-        train_truth=np.zeros(len(held["train"].inputs), dtype=np.int64),
-        test_truth=truth,
-    )
+    named: dict[Split, ImageSet] = {split: slide_bags(split, SIZES, SEED) for split in ("train", "val")}
+    held = {split: material(images, SIZES, Silent()) for split, images in (named | {"test": tiles}).items()}
     rng = Randomness(SEED)
+    budget, numbered = begun(held, rng.child("start"), Silent())
+    train, val = (numbered[split].at(MIDDLE)[0] for split in named)
+    nothing = np.zeros(len(train), dtype=np.int64)
+    task = Task(instances=train, val=val, test=one_bag(numbered["test"]), train_truth=nothing, test_truth=truth)
     seed = rng.generator("training").initial_seed() % 2**31
-    ways = {"INS": partial(_instances, "ins"), "attention": partial(_bags, "attention")}
+    ways = {"INS": ("ins", _instances), "attention": ("attention", _bags)}
     found = {
-        called: max(
-            (way(task, SMALL, {"seed": seed, "learning_rate": rate}, rng, Silent()) for rate in SMALL.rates),
-            key=by_val_bags,
+        called: train_way(
+            way, task, budget, {"seed": seed, "learning_rate": LEARNING_RATES[way]}, rng, Silent()
         ).of_instances
-        for called, way in ways.items()
+        for called, (way, train_way) in ways.items()
     }
     learnt = found["INS"]
     maps = [

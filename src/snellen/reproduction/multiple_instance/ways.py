@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,7 +62,7 @@ class Budget:
         bag_plan: of bag heads.
         rates: learning rates to choose among.
         views: of instances, for every way.
-        encoder: of rows of pixels, trained with every way; None: instances are vectors.
+        encoder: of images, trained with every way; None: instances are vectors.
         device: where test bags are judged; trainings find theirs.
     """
 
@@ -101,6 +101,9 @@ ABLATIONS: Mapping[str, Mapping[str, Any]] = {
     "no_prototypes": {"labelled_by": "classifier"},
 }
 
+#: Ways whose encoder stays as it begins: what stands behind it is trained alone, to show what training it does.
+FROZEN: Mapping[str, str] = {"ins_frozen": "ins", "oracle_frozen": "oracle"}
+
 #: Ways beside instance-level learning, in the order of the figures.
 RIVALS = tuple(HEADS)
 
@@ -117,8 +120,8 @@ def measured(
     """Train in one way and judge on the test bags.
 
     Args:
-        way: ``ins``, one of its ablations, one of :data:`RIVALS`, :data:`WITHOUT_VIEWS`, or ``oracle``: trained on the
-            truth of instances.
+        way: ``ins``, one of its ablations, one of :data:`RIVALS`, :data:`WITHOUT_VIEWS`, ``oracle``: trained on the
+            truth of instances, or one of :data:`FROZEN`.
         task: bags.
         budget: numbers.
         rng: seeds weights, order and views, the same for every way.
@@ -129,6 +132,8 @@ def measured(
         ``instance_auroc`` over all test instances, ``bag_auroc``, ``learning_rate``; of instance-level learning also
         what its pseudo labels have come to.
     """
+    if way in FROZEN:
+        way, budget = FROZEN[way], _frozen(budget)
     seed = rng.generator("training").initial_seed() % 2**31
     by_instances = way == "ins" or way in ABLATIONS
     trained: dict[float, Way] = {}
@@ -169,6 +174,12 @@ def by_val_bags(way: Way) -> tuple[float, float]:
     """AUROC of the validation bags at the chosen epoch, and its mean over the epochs for equals; zeros without bags."""
     figures = {int(row["epoch"]): row.get("val.bag_auroc", 0.0) for row in way.history}
     return figures[way.best_epoch], float(np.mean(list(figures.values())))
+
+
+def _frozen(budget: Budget) -> Budget:
+    made = budget.encoder
+    assert made is not None, "vectors have no encoder that could be frozen"
+    return replace(budget, encoder=lambda: made().requires_grad_(False))
 
 
 def _instances(

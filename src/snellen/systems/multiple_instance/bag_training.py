@@ -67,7 +67,9 @@ class OnBags:
         model.epoch.fill_(batch.epoch)
         inputs, present = batch.images[..., :-1], batch.images[..., -1] > 0
         if self.views is not None:
-            inputs = inputs.masked_scatter(present[..., None], self.views(inputs[present], batch.rng, "weak"))
+            seen = self.views(inputs[present], batch.rng, "weak")
+            # A view may be of another length than what it is of.
+            inputs = seen.new_zeros(*present.shape, seen.shape[-1]).masked_scatter(present[..., None], seen)
         return model.head.losses(inputs, present, batch.targets)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snellen.systems.multiple_instance.bag_head import BagHead, BagScores
+from snellen.training.objectives import cross_entropy
 
 
 class DualStreamHead(BagHead):
@@ -33,6 +34,16 @@ class DualStreamHead(BagHead):
 
     def bags(self, vectors: Tensor, present: Tensor) -> BagScores:
         """Mean of both streams."""
+        critical, embedded, positive = self._streams(vectors, present)
+        return BagScores((critical + embedded) / 2, positive)
+
+    def losses(self, vectors: Tensor, present: Tensor, labels: Tensor) -> Tensor:
+        """Mean of the cross-entropies of both streams: by their mean alone, one could be the reverse of the other."""
+        critical, embedded, _ = self._streams(vectors, present)
+        return (cross_entropy(critical, labels) + cross_entropy(embedded, labels)) / 2
+
+    def _streams(self, vectors: Tensor, present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores of the critical instances and of the attended bags, each (b, 2), and of all instances, (b, m)."""
         hidden = self.hidden(self.standardise(vectors))
         scores = self.scores(hidden)
         positive = scores[..., 1] - scores[..., 0]
@@ -43,4 +54,4 @@ class DualStreamHead(BagHead):
         likeness = (queries * queries[rows, critical][:, None]).sum(-1) / queries.shape[-1] ** 0.5
         weights = likeness.masked_fill(~present, -torch.inf).softmax(1)
         embedded = (weights[..., None] * self.value(hidden)).sum(1)
-        return BagScores((scores[rows, critical] + self.bag_scores(embedded)) / 2, positive)
+        return scores[rows, critical], self.bag_scores(embedded), positive
