@@ -188,8 +188,8 @@ def adversarial_mixup(scale: Scale, seed: int, progress: Progress) -> Mapping[st
 adversarial_mixup.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("random images; a ResNet-18 for CIFAR-100 with random weights, two optimizer steps",),
     "small": (
-        "Fashion-MNIST at 32 pixels, and scenes with one of ten shapes, for CIFAR-100: 2,000 and 500 images to train "
-        "on, 1,000 of each to test on",
+        "Fashion-MNIST at 32 pixels, and scenes with one of ten shapes, for CIFAR-100",
+        "2,000 garments and 500 scenes to train on, 1,000 of each to test on",
         "a three-stage residual network of 33,018 weights, 24 and 48 epochs of AdamW, for ResNet-18, 200 to 800 epochs "
         "of SGD",
         "generators that know the shares, with normalised queries and keys and a loss on the area of masks",
