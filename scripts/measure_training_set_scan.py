@@ -5,12 +5,18 @@
 NETWORKS is a folder outside of the repository: weights are kept there, and what is there is not trained again. Writes
 docs/measured/training-set-scan.json; ``python scripts/write_tables.py training_set`` puts it into docs/poison.md.
 Takes about 10 minutes on one core. The thresholds of the scan were chosen on four networks of seed 0.
+
+Beside the scan stand the detectors of the Adversarial Robustness Toolbox (``pip install
+adversarial-robustness-toolbox``), with their defaults, on the same features: activation clustering (Chen et al. 2018),
+which names the smaller cluster of each class or, by silhouettes, some of them; and spectral signatures (Tran et al.
+2018).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,15 +123,18 @@ def measured(case: Case, folder: Path) -> dict[str, object]:
         feature_layer="0",
         name=case.name,
     )
+    row["art"] = by_art(Seen(model), images, planted)
     for raw in (False, True):
-        scan = TrainingSet(whiten=not raw, pictures=0)
+        scan, clock = TrainingSet(whiten=not raw, pictures=0), time.process_time()
         found = scan.inspect(images, classifier, rng=Randomness(case.seed))
+        seconds = time.process_time() - clock
         reported = scan.reported(found.classes)
         named = np.isin(images.ids, [found.ids[at] for one in reported for at in found.classes[one].ranked()])
         suspects = found.classes[TARGET].ranked()
         of_target = np.isin(images.ids, [found.ids[at] for at in suspects])
         row["raw" if raw else "whitened"] = {
             "reported": list(reported),
+            "seconds": round(seconds, 2),
             "named": int(named.sum()),
             "named_planted": int((named & planted).sum()),
             "suspects_of_target": int(of_target.sum()),
@@ -135,6 +144,34 @@ def measured(case: Case, folder: Path) -> dict[str, object]:
             "z": {str(one): None if seen.z is None else round(seen.z, 2) for one, seen in found.classes.items()},
         }
     return {**row, "planted": int(planted.sum())}
+
+
+def by_art(seen: Seen, images: ImageSet, planted: NDArray[np.bool_]) -> dict[str, dict[str, object]]:
+    """What each detector of the toolbox names: images, classes with any of them, and processor seconds."""
+    from art.defences.detector.poison import ActivationDefence, SpectralSignatureDefense
+    from art.estimators.classification import PyTorchClassifier
+
+    pixels = np.stack([Preprocessing()(images.read(row)).numpy() for row in range(len(images))])
+    labels, count = images.labels, len(images.class_names or ())
+    found: dict[str, dict[str, object]] = {}
+    for name, detector, options in (
+        ("activation clustering", ActivationDefence, {}),
+        ("activation clustering, by silhouettes", ActivationDefence, {"cluster_analysis": "silhouette-scores"}),
+        ("spectral signatures", SpectralSignatureDefense, {}),
+    ):
+        np.random.seed(0)  # its clustering draws from numpy's own state
+        clock = time.process_time()
+        # The toolbox takes the last layer of a sequence: here that which the scan takes.
+        network = PyTorchClassifier(nn.Sequential(seen), nn.CrossEntropyLoss(), pixels.shape[1:], count)
+        _, clean = detector(network, pixels, labels).detect_poison(**options)
+        named = ~np.array(clean, dtype=bool)
+        found[name] = {
+            "seconds": round(time.process_time() - clock, 2),
+            "named": int(named.sum()),
+            "named_planted": int((named & planted).sum()),
+            "classes": sorted({int(one) for one in labels[named]}),
+        }
+    return found
 
 
 #: Features (n, d) of simulated images without poison, by what they are like.

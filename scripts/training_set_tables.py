@@ -58,6 +58,41 @@ def _clean(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"{wrong} of {classes} classes of {len(rows)} clean sets"
 
 
+def beside_table(found: Mapping[str, Any]) -> str:
+    """A row for the scan and each detector of the toolbox: what they name, over all poisoned and all clean sets."""
+    rows = found["rows"]
+    if any("art" not in row for row in rows):
+        return "Not measured yet: `python scripts/measure_training_set_scan.py NETWORKS`."
+    ways = {"this scan": [_counts(row["whitened"], row["whitened"]["reported"]) for row in rows]}
+    for name in rows[0]["art"]:
+        ways[f"ART, {name}"] = [_counts(row["art"][name], row["art"][name]["classes"]) for row in rows]
+    head = ["detector", "poison named", "other images named", "classes reported without poison", "seconds"]
+    return markdown_table(head, [[name, *_over(rows, counts)] for name, counts in ways.items()])
+
+
+def _counts(named: Mapping[str, Any], accused: Sequence[int]) -> dict[str, float]:
+    return {
+        "planted": named["named_planted"],
+        "others": named["named"] - named["named_planted"],
+        "accused": len(accused),
+        "target": TARGET in accused,
+        "seconds": named["seconds"],
+    }
+
+
+def _over(rows: Sequence[Mapping[str, Any]], counts: Sequence[Mapping[str, float]]) -> list[str]:
+    poisoned = [row["trigger"] is not None for row in rows]
+    planted = sum(row["planted"] for row in rows)
+    wrong = sum(one["accused"] - (one["target"] and bad) for one, bad in zip(counts, poisoned, strict=True))
+    classes = sum(len(row["whitened"]["silhouettes"]) for row in rows) - sum(poisoned)
+    return [
+        f"{sum(one['planted'] for one in counts):.0f} of {planted}",
+        f"{sum(one['others'] for one in counts):,.0f}",
+        f"{wrong:.0f} of {classes}",
+        f"{sum(one['seconds'] for one in counts) / len(counts):.1f}",
+    ]
+
+
 def simulated_table(found: Mapping[str, Any]) -> str:
     """A row for each kind of features."""
     rows = [[row["features"], str(row["sets"]), str(row["reported"])] for row in found["simulated"]]
@@ -67,6 +102,7 @@ def simulated_table(found: Mapping[str, Any]) -> str:
 TABLES: Tables = {
     "docs/poison.md": {
         "training-set": from_measured("training-set-scan", scan_table),
+        "training-set-beside": from_measured("training-set-scan", beside_table),
         "training-set-simulated": from_measured("training-set-scan", simulated_table),
     }
 }

@@ -84,7 +84,7 @@ def test_the_table_names_what_is_not_met(script, tmp_path):
     assert "not first: second" in text
     assert "alarms: accused" in text
     assert text.count("not learnt") == 1
-    assert "1 of 3 healthy ones are accused" in text
+    assert "1 of 3 healthy ones are reported" in text
     assert "Not measured yet" in ward_where_measured(tmp_path)
     assert "not learnt" in ward(script.merged(ROWS[2:3]))
 

@@ -118,7 +118,7 @@ def ward(measured: Mapping[str, Any]) -> str:
             f"all with the settings of the package: AUC {measured['auroc']:.2f}. The target is first in "
             f"{counts['target_first']} and reported in {counts['reported']} of {measured['planted']} "
             f"({fresh['count']} of the {fresh['of']} that settings were not chosen on). "
-            f"{counts['alarms']} of {measured['healthy']} healthy ones are accused ({low:.0%} to {high:.0%}); "
+            f"{counts['alarms']} of {measured['healthy']} healthy ones are reported ({low:.0%} to {high:.0%}); "
             f"{beside['count']} of the {beside['of']} that settings were not chosen on. "
             f"{measured['mean_seconds']:.0f} s of one core for a scan.",
             cells,
@@ -135,7 +135,7 @@ def beside_cleanse(measured: Mapping[str, Any]) -> str:
         ["area under the ROC curve", *(f"{one['auroc']:.2f}" for one in both)],
         [f"target first, of {planted} planted", *(str(one["target_first"]) for one in both)],
         [f"target reported, of {planted}", *(str(one["target_reported"]) for one in both)],
-        [f"accused, of {healthy} healthy", *(str(one["alarms"]) for one in both)],
+        [f"reported, of {healthy} healthy", *(str(one["alarms"]) for one in both)],
         ["seconds of one core", *(f"{one['mean_seconds']:.0f}" for one in both)],
     ]
     return (
