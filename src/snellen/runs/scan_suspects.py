@@ -40,8 +40,7 @@ def named_rows(evidence: Evidence, images: ImageSet) -> list[dict[str, object]]:
         if any(row["example_id"] not in classes for row in rows):
             continue
         named = [row for row in rows if row["status"] == "ok" and row["reason"] is not None]
-        named.sort(key=lambda row: -math.inf if row["value"] is None or math.isnan(row["value"]) else row["value"])
-        named.reverse()
+        named.sort(key=_score, reverse=True)
         found += [
             {
                 "id": row["example_id"],
@@ -53,6 +52,12 @@ def named_rows(evidence: Evidence, images: ImageSet) -> list[dict[str, object]]:
             for row in named
         ]
     return found
+
+
+def _score(row: dict[str, Any]) -> float:
+    """Of a row of evidence; below all others where there is none."""
+    value = row["value"]
+    return -math.inf if value is None or math.isnan(value) else float(value)
 
 
 @dataclass(frozen=True)
