@@ -106,10 +106,10 @@ def scanned_figures(scanned: Scanned, method: dict[str, Any], pictures: tuple[st
 
 
 def _shown(value: float | None) -> str:
-    """A figure with four decimals; a count, or the whole, with none."""
+    """A figure with four decimals; a whole one, such as a count, with none."""
     if value is None:
         return "–"
-    return f"{value:.0f}" if value >= 1 and value == int(value) else f"{value:.4f}"
+    return f"{value:.0f}" if value.is_integer() else f"{value:.4f}"
 
 
 def _finite(value: float | None) -> float | None:
