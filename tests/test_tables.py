@@ -219,7 +219,7 @@ def test_gates_stand_above_the_claims(tmp_path):
     assert "| trained | It trains. | 0.7500 | > 0.5 | open |" in text
     assert "| b | It trains. |  | > 0.5 | **closed** |" in text
     assert text.index("| trained |") < text.index("| 33.1 |")
-    assert text.endswith("Controls: one 0.5000, two missing.")
+    assert text.endswith("Controls, which decide nothing ([whose they are](claims.md)): one 0.5000, two missing.")
     assert "| gate |" not in recorded(tmp_path)
 
 

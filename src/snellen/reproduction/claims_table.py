@@ -32,7 +32,7 @@ def claims_table(name: str, results: Path) -> str:
         *([_gates(result.gates)] if result.gates else []),
         _claims([one for one in result.claims if one.id not in system.dropped]),
         *_struck([one for one in result.claims if one.id in system.dropped], system.dropped),
-        *([f"Controls: {controls}."] if controls else []),
+        *([f"Controls, which decide nothing ([whose they are](claims.md)): {controls}."] if controls else []),
         *([f"Stand-ins: {'; '.join(result.stand_ins)}."] if result.stand_ins else []),
     ]
     return "\n\n".join(parts)
