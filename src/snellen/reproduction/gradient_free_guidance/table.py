@@ -1,0 +1,41 @@
+"""The table of ways beside autoguidance, from docs/measured/guidance-beside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from snellen.reproduction.shared.documents import Tables, markdown_table, measured_path
+
+#: What a page calls the ways.
+WAYS = {
+    "alone": "autoguidance alone",
+    "recorded": "beside it, gamma 3, as recorded",
+    "milder": "gamma 1",
+    "turned": "gamma 0: its own scale, another reference",
+    "later": "gamma 3, from sigma 1 on",
+    "later, turned": "gamma 0, from sigma 1 on",
+}
+
+
+def beside_table(root: Path) -> str:
+    """A row for each way; Fréchet distance and accuracy by the judge of each seed."""
+    folder = measured_path(root, "guidance-beside/x").parent
+    found = [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+    rows = [
+        [
+            text,
+            *(f"{one['ways'][way]['frechet']:.1f}" for one in found),
+            *(f"{100 * one['ways'][way]['accuracy']:.1f}" for one in found),
+        ]
+        for way, text in WAYS.items()
+    ]
+    head = [
+        "way",
+        *(f"Fréchet distance, seed {one['seed']}" for one in found),
+        *(f"accuracy, %, seed {one['seed']}" for one in found),
+    ]
+    return markdown_table(head, rows)
+
+
+TABLES: Tables = {"docs/systems/gradient_free_guidance.md": {"beside-autoguidance": beside_table}}
