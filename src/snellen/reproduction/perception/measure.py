@@ -11,9 +11,9 @@ one that is there is left alone.
 
 Written before any of them ran: if the borders are the cause, the stochastic layer with the nearest image is at least as
 accurate as the classifier of the images (20.1, 20.2). It is not expected to reach the augmentation alone (20.5, 20.6):
-what is seen then holds no more than the few images that are remembered. Seed 1000 then showed most of the loss gone, and
-not all: by the pixels every second augmented digit is nearest to one of another class. ``shifted`` was added after that,
-because the augmentation shifts. With it the layer is expected to be above the classifier of the images.
+what is seen then holds no more than the few images that are remembered. Seed 1000 then showed most of the loss gone,
+and not all: by the pixels every second augmented digit is nearest to one of another class. ``shifted`` was added after
+that, because the augmentation shifts. With it the layer is expected to be above the classifier of the images.
 """
 
 from __future__ import annotations
