@@ -13,8 +13,8 @@ WAYS = {
     "recorded": "beside it, gamma 3, as recorded",
     "milder": "gamma 1",
     "turned": "gamma 0: its own scale, another reference",
-    "later": "gamma 3, from sigma 1 on",
-    "later, turned": "gamma 0, from sigma 1 on",
+    "later": "gamma 3, at sigma 1 and below",
+    "later, turned": "gamma 0, at sigma 1 and below",
 }
 
 
