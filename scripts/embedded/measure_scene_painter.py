@@ -49,10 +49,11 @@ TWO = PAIRS.model_copy(update={"sizes": ("tiny", "small"), "tilts": PAINTED.tilt
 def counted(split: Split, count: int) -> tuple[SceneExamples, Tensor]:
     """Scenes without, with one and with two objects, a third each, every second one blurred; and how many they show."""
     each = count // 3
-    drawn = painted(split, 3 * each)
+    seen = split == "train"
+    drawn = painted(split, 3 * each, seen=seen)
     none = [scene for scene in drawn if not scene.objects][:each]
     one = [scene for scene in drawn if scene.objects][:each]
-    found = [*none, *one, *scenes(TWO, split, count=each, seen=True)]
+    found = [*none, *one, *scenes(TWO, split, count=each, seen=seen)]
     numbers = torch.tensor([len(scene.objects) for scene in found])
     return SceneExamples([_blurred(scene) for scene in found], SIZE, numbers, split), numbers
 
@@ -87,8 +88,8 @@ def shares(numbers: Tensor) -> dict[str, Any]:
 
 
 def held_out(count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of the test split: empty scenes; scenes with an object, their masks, and the same without the object."""
-    drawn = painted("test", 3 * count)
+    """Of combinations that were never trained on: empty scenes; scenes with an object, their masks, the same without it."""
+    drawn = painted("test", 3 * count, seen=False)
     none = [scene for scene in drawn if not scene.objects][:count]
     one = [scene for scene in drawn if scene.objects][:count]
     behind = [scene.model_copy(update={"objects": ()}) for scene in one]

@@ -67,9 +67,15 @@ PLAN = TrainingPlan(
 )
 
 
-def painted(split: Split, count: int) -> list[Scene]:
-    """Scenes of a split: some empty, the others with an object of another size, place and turn than they were drawn."""
-    drawn = scenes(PAINTED, split, count=count, seen=True)
+def painted(split: Split, count: int, *, seen: bool = True) -> list[Scene]:
+    """Scenes of a split: some empty, the others with an object of another size, place and turn than they were drawn.
+
+    Args:
+        split: whose scenes.
+        count: of scenes.
+        seen: the combinations of shape, colour, texture and background that are trained on, or those that are not.
+    """
+    drawn = scenes(PAINTED, split, count=count, seen=seen)
     draws = Randomness(PAINTED.seed).for_examples([str(scene.seed) for scene in drawn])
     return [_varied(scene, *row) for scene, row in zip(drawn, draws.uniform("painted", (5,)).tolist(), strict=True)]
 
