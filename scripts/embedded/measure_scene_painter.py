@@ -1,8 +1,8 @@
 """Measure the embedded painter beside the embedded text-to-image model: which of them draws objects of its own accord.
 
-    python scripts/embedded/measure_scene_painter.py [--count 400]
+    python scripts/embedded/measure_scene_painter.py [--count 200]
 
-A small network that counts objects is trained on drawn scenes, sharp and blurred ones, for two minutes. It made and
+A small network that counts objects is trained on drawn scenes, sharp and blurred ones, for half a minute. It made and
 guided nothing; what it says of drawn scenes stands beside what it says of made ones. Pictures that are made of noise
 can be judged by it alone. Others are also compared with what was there before. A round trip is the edit
 ``inver`` of :mod:`snellen.systems.attribute_editing`: a picture is noised to the last 25 of 100 steps and denoised.
@@ -131,7 +131,7 @@ def measured(generator: Generator, network: nn.Module, count: int) -> dict[str, 
 def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=400, help="images of each kind")
+    parser.add_argument("--count", type=int, default=200, help="images of each kind")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
