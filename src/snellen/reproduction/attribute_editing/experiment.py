@@ -45,11 +45,10 @@ from snellen.systems.attribute_editing.published import ATTRIBUTES, SETTINGS
 #: The arm that an adversarial background misleads.
 MISLED = "plain"
 
-#: λ of plain and complex backgrounds, and the misled classifier's weight. Guidance acts by the variance of the steps that
-#: are made, which sums to 0.13 in the last quarter of this generator's schedule and to 0.52 in that of the published one:
-#: 80 pushes here as far as 20 there. On seed 50 the published λ moves the complexity by 1.3 %, and this one by 5 %. Of the
-#: weights 10, 20 and 40 the last is the first that costs the misled classifier 16 points more there than λ alone, as
-#: published.
+#: λ of plain and complex backgrounds, and the misled classifier's weight. Guidance acts by the variance of the steps
+#: that are made. It sums to 0.13 in the last quarter of this generator's schedule and to 0.52 in that of the published
+#: one, so that 80 pushes here as far as 20 there. On seed 50, 20 moves the complexity by 1 % and 80 by 5 %. Of the weights
+#: 10, 20 and 40, 40 is the first that costs the misled classifier 16 points more there than λ alone, as published.
 WEIGHT, ADVERSARIAL_WEIGHT = 80.0, 40.0
 
 #: Backgrounds that mislead no classifier in particular.
@@ -94,7 +93,8 @@ def attribute_editing(scale: Scale, seed: int, progress: Progress) -> Mapping[st
         ``overlap.seen.KIND`` of the edited mask and what a segmenter sees, with ``overlap.level``, the same of drawn
         scenes of these settings, and of the unedited pictures where there are none; ``changed`` object pixels; ``kept``
         share of the sources. ``empty.drawn``, share of the backgrounds into which something is drawn when they are
-        painted without an object, and ``empty.error``, how far they go then. At full scale, see :func:`snellen.reproduction.attribute_editing.full.full`.
+        painted without an object, and ``empty.error``, how far they go then. At full scale, see
+        :func:`snellen.reproduction.attribute_editing.full.full`.
     """
     if scale == "full":
         return full(seed, progress)
