@@ -76,6 +76,29 @@ def fashion_diffusion_table(found: Mapping[str, Any]) -> str:
     return markdown_table(["pictures", *(f"`{judge}`" for judge in judges), "coverage", "Fréchet distance"], rows)
 
 
+def scene_painter_table(found: Mapping[str, Any]) -> str:
+    """What is made of noise, of empty scenes and around an object, and how many objects a counter sees there."""
+    drawn = found["drawn"]
+    rows = [
+        ["drawn empty scenes", *_seen(drawn["empty"]), "", ""],
+        ["drawn scenes with one object", *_seen(drawn["around"]), "", ""],
+        ["object pasted before its background", "", "", "", f"{drawn['pasted']:.3f}", ""],
+    ]
+    for name, one in found["generators"].items():
+        rows.append([f"`{name}`: made of noise", *_seen(one["made"]), "", ""])
+        for key, what in (("empty", "an empty scene, noised and denoised"), ("around", "around an object that stays")):
+            trip = one[key]
+            rows.append(
+                [f"`{name}`: {what}", *_seen(trip["objects"]), f"{trip['error']:.3f}", span(trip["drawn"])],
+            )
+    head = ["pictures", "counted: none", "one", "two", "mean absolute error", "something drawn"]
+    return markdown_table(head, rows)
+
+
+def _seen(one: Mapping[str, Any]) -> list[str]:
+    return [f"{100 * one[number]['share']:.1f} %" for number in ("0", "1", "2")]
+
+
 def segmenter_table(found: Mapping[str, Any]) -> str:
     """Mean overlap of each segmenter."""
     names = list(dict.fromkeys(name for one in found.values() for name in one))
@@ -141,6 +164,7 @@ TABLES: Tables = {
         "towers": from_measured("embedded-towers", towers_table),
         "scene-diffusion": from_measured("embedded-scene-diffusion", scene_diffusion_table),
         "fog": from_measured("embedded-scene-diffusion", fog_table),
+        "scene-painter": from_measured("embedded-scene-painter", scene_painter_table),
         "fashion-diffusion": from_measured("embedded-fashion-diffusion", fashion_diffusion_table),
         "segmenter": from_measured("embedded-segmenter", segmenter_table),
         "captioner": from_measured("embedded-captioner", captioner_table),

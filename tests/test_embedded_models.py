@@ -32,7 +32,9 @@ from snellen.models.diffusion.sampler import Sampler
 from snellen.models.dual_encoders.zero_shot import zero_shot_classifier
 from snellen.models.references import load_captioner, load_segmenter, load_two_tower
 from snellen.models.weights.bundled_folders import bundled_folder, bundled_folders, read_card
+from snellen.reproduction.attribute_editing.materials import drawn_into, shown
 from snellen.reproduction.tileability.experiment import HELD_OUT
+from snellen.systems.attribute_editing.editor import BackgroundEditor
 from snellen.systems.neuron_descriptions.describer import load_describer
 from snellen.systems.neuron_descriptions.drawn_units import drawn_units
 from snellen.systems.neuron_descriptions.region_sentences import said_attributes
@@ -54,7 +56,7 @@ WORLD = Scenes(
     captions=False,
     seed=5,
 )
-LARGEST_FILE, LARGEST_SUM = 4_000_000, 16_100_000
+LARGEST_FILE, LARGEST_SUM = 4_000_000, 19_600_000
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +140,18 @@ def test_classes_become_the_thumbnails_that_they_name():
     images = generate(sampler, range(40), classes=classes, guidance_scale=2.0, batch_size=20).images
     for judge in ("bundled:fashion-cnn", "bundled:fashion-judge"):
         assert share(load_classifier(judge)(images).argmax(1).tolist(), classes) > 0.7
+
+
+def test_the_painter_leaves_empty_what_is_empty_and_draws_nothing_beside_an_object():
+    """The text-to-image model, without a text, draws something into every third of these."""
+    every = shown("test", 24, 9)
+    editor = BackgroundEditor(load_generator("bundled:scene-painter"))
+    nothing = torch.zeros_like(every.masks)
+    empty = editor.edit(every.backgrounds, nothing, every.backgrounds, list(range(24)))
+    assert int(drawn_into(empty, every.backgrounds).sum()) <= 1
+    assert 0.01 < float((empty - every.backgrounds).abs().mean()) < 0.06, "painted, and painted alike"
+    around = editor.edit(every.images, every.masks, every.backgrounds, list(range(24)))
+    assert int(drawn_into(around, every.images).sum()) <= 1
 
 
 def test_a_point_cuts_out_what_it_lies_on(scenes):

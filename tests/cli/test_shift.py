@@ -232,4 +232,4 @@ def test_edits_of_objects_without_a_kind_are_all_that_can_be_made(run, tmp_path)
     assert "An image that one edit cannot be made of is left out of all edits." in flat(out)
     code, out, err = run("shift", "attribute-editing", data, "--kind", "plain_background")
     assert code != 0
-    assert "needs a generator: --generator bundled:scene-diffusion" in flat(err)
+    assert "needs a generator: --generator bundled:scene-painter" in flat(err)

@@ -28,6 +28,7 @@ EMBEDDED = (
     "scene-describer",
     "scene-diffusion",
     "scene-judge",
+    "scene-painter",
     "scene-sam",
     "tileability",
 )

@@ -14,11 +14,12 @@ from snellen.core.progress import Silent
 from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
 from snellen.data.references import load_images
+from snellen.data.worlds.optotypes.rendering import render
 from snellen.metrics.mask_overlap import intersection_over_union
 from snellen.models.diffusion.smoke import write_smoke_folder
 from snellen.reproduction.attribute_editing import full as published
 from snellen.reproduction.attribute_editing.experiment import attribute_editing
-from snellen.reproduction.attribute_editing.materials import CLASSES, OWN, drawn_anew, oracle, shown
+from snellen.reproduction.attribute_editing.materials import CLASSES, OWN, drawn_anew, drawn_into, oracle, shown
 from snellen.reproduction.attribute_editing.networks import ARMS, scaled_and_cropped
 from snellen.reproduction.sample import mean_of
 from snellen.systems.attribute_editing.editing import Edit, drawn_turn
@@ -71,6 +72,15 @@ def test_the_drawn_scene_is_what_the_edit_should_have_made():
             assert turned == pytest.approx([math.radians(angle) for angle in turns])
 
 
+def test_objects_count_as_drawn_and_another_grain_does_not():
+    every = shown("test", 40, 4)
+    assert float(drawn_into(every.images, every.backgrounds).double().mean()) > 0.9
+    other = [scene.model_copy(update={"objects": (), "seed": scene.seed + 1}) for scene in every.scenes]
+    again = render(other, 32).pixels.float() / 255
+    assert float((again - every.backgrounds).abs().mean()) > 0.01
+    assert not bool(drawn_into(again, every.backgrounds).any())
+
+
 def test_augmentation_scales_about_a_place_of_its_own():
     images = torch.zeros(64, 1, 32, 32)
     images[:, :, 10:22, 10:22] = 1
@@ -88,6 +98,8 @@ def test_every_figure_that_a_claim_names_is_measured():
     found = {name: mean_of(value) for name, value in found.items()}
     assert all(np.isfinite(value) for value in found.values())
     named = {name.removeprefix("smoke.") for name in found}
+    for gate in find_system("27").gates:
+        assert "small" not in gate.scales or gate.metric in named, gate.metric
     for claim in find_system("27").claims:
         if "small" not in claim.scales:
             continue

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from snellen.core.images import Split
 from snellen.core.randomness import derive_seed
@@ -31,6 +32,10 @@ CORRELATION = 0.8
 
 #: Radii and how far centres lie from the middle, in half sides; turns in radians.
 RADII, ASIDE, TURN = (0.52, 0.64), 0.12, 0.06
+
+#: Side of the square in which a change counts as something drawn, in pixels, and the least mean change of a colour
+#: there. Another grain of the same background does not reach it, and 98 % of the objects of these scenes do.
+PATCH, CHANGE = 5, 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,3 +187,14 @@ def drawn_anew(scenes: Sequence[Scene]) -> tuple[Tensor, Tensor]:
     """Pictures (n, 3, h, h) in [0, 1] of scenes, and their objects' masks, bool (n, h, h)."""
     found = render(list(scenes), SIZE)
     return found.pixels.float() / 255, found.coverage[:, 0] >= 0.5
+
+
+def drawn_into(painted: Tensor, backgrounds: Tensor) -> Tensor:
+    """Where something as large as a small object was drawn into a background, bool (n,).
+
+    Args:
+        painted: float (n, 3, h, w) in [0, 1].
+        backgrounds: the same before.
+    """
+    change = functional.avg_pool2d(painted - backgrounds, PATCH, 1).abs()
+    return change.amax((1, 2, 3)) > CHANGE

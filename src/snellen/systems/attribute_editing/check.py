@@ -104,7 +104,7 @@ class Attributes(Check):
                 raise ValueError(f"{kind} searches with the gradients of a model, and is no attribute of images")
             lacking = self.editing(kind).missing()
             if lacking is not None:
-                raise ValueError(f"{lacking} (--set {self.name}.generator=bundled:scene-diffusion)")
+                raise ValueError(f"{lacking} (--set {self.name}.generator=bundled:scene-painter)")
         return self
 
     @property

@@ -110,7 +110,7 @@ class AttributeEditing(Method):
     def missing(self, classifier: Classifier | None = None, images: ImageSet | None = None) -> str | None:
         """Say why this cannot run: a guided background without a generator, or without a classifier to mislead."""
         if self.setting.guided and self.generator is None:
-            return f"of kind {self.kind} needs a generator: --generator bundled:scene-diffusion or diffusers:FOLDER"
+            return f"of kind {self.kind} needs a generator: --generator bundled:scene-painter or diffusers:FOLDER"
         if self.setting.adversarial and self.classifier is None:
             return f"of kind {self.kind} needs the classifier that it misleads: --classifier bundled:scene-cnn"
         if self.made > self.steps:
