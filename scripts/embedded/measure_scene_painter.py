@@ -88,7 +88,7 @@ def shares(numbers: Tensor) -> dict[str, Any]:
 
 
 def held_out(count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of combinations never trained on: empty scenes; scenes with an object, their masks, and the same without it."""
+    """Empty scenes of new grain; scenes of combinations never trained on, their masks, and the same without objects."""
     drawn = painted("test", 3 * count, seen=False)
     none = [scene for scene in drawn if not scene.objects][:count]
     one = [scene for scene in drawn if scene.objects][:count]

@@ -29,7 +29,7 @@ from snellen.methods.corruptions.corruption import Corruption
 from snellen.runs.measuring import Files
 from snellen.runs.scan_suspects import named_rows
 from snellen.runs.thumbnails import GAP, LINE, SIDE, TITLE
-from snellen.verbs.scanned_set import LINES, write_pictures
+from snellen.verbs.scanned_set import LINES, _shown, write_pictures
 
 
 class Brightest(Method):
@@ -322,3 +322,11 @@ def test_single_pictures_of_items_share_rows(images):
         assert sheet.size == (GAP + 6 * (SIDE + GAP), TITLE + 4 * (SIDE + LINES * LINE + GAP))
         last = sheet.getpixel((GAP + 5 * (SIDE + GAP) + 5, TITLE + 3 * (SIDE + LINES * LINE + GAP) + 5))
     assert last[0] == round(0.23 * 255)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "–"), (0.0, "0"), (-0.0, "0"), (3.0, "3"), (0.25, "0.2500"), (12.5, "12.5000"), (float("nan"), "nan")],
+)
+def test_whole_figures_are_shown_without_decimals(value, shown):
+    assert _shown(value) == shown

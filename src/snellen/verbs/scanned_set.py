@@ -109,7 +109,7 @@ def _shown(value: float | None) -> str:
     """A figure with four decimals; a whole one, such as a count, with none."""
     if value is None:
         return "–"
-    return f"{value:.0f}" if value.is_integer() else f"{value:.4f}"
+    return f"{value + 0.0:.0f}" if value.is_integer() else f"{value:.4f}"
 
 
 def _finite(value: float | None) -> float | None:

@@ -18,6 +18,7 @@ from snellen.reproduction.judge import judge_claim
 from snellen.reproduction.perception import experiment as study
 from snellen.reproduction.perception.digits import Digits, digits
 from snellen.reproduction.perception.experiment import SMOKE, _settled, _wrong_memory, perception
+from snellen.reproduction.perception.measure import NearestImage
 from snellen.reproduction.sample import Sample, mean_of
 from snellen.systems.perception.attractors import EXACT
 from snellen.systems.perception.autoencoder import build
@@ -216,3 +217,15 @@ def test_settled_and_wrong_memories_are_counted(drawn: Digits) -> None:
     assert _wrong_memory(drawn.train.images, own) == 0.0
     shifted = Digits(drawn.train, drawn.train.images, (drawn.train.targets + 1) % 10, drawn.val)
     assert _wrong_memory(drawn.train.images, shifted) == 1.0
+
+
+def test_an_ideal_memory_compares_shifted_images_and_recalls_them_as_they_were() -> None:
+    remembered = torch.zeros(2, 1, 9, 9)
+    remembered[0, 0, 2:4, 2:7] = 1.0
+    remembered[1, 0, 4:7, 4:6] = 1.0
+    moved = torch.roll(remembered[:1], (2, 1), (2, 3))
+    near_the_other = torch.cdist(moved.flatten(1), remembered.flatten(1)).argmin(1)
+    assert near_the_other.tolist() == [1]
+    assert torch.equal(NearestImage(remembered, 0)(moved), remembered[1:])
+    assert torch.equal(NearestImage(remembered, 2)(moved), remembered[:1])
+    assert torch.equal(NearestImage(remembered, 2)(remembered), remembered)

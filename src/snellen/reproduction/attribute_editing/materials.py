@@ -34,7 +34,7 @@ CORRELATION = 0.8
 RADII, ASIDE, TURN = (0.52, 0.64), 0.12, 0.06
 
 #: Side of the square in which a change counts as something drawn, in pixels, and the least mean change of a colour
-#: there. Another grain of the same background does not reach it, and 98 % of the objects of these scenes do.
+#: there. Another grain of the same background does not reach it, and more than 90 % of the objects of these scenes do.
 PATCH, CHANGE = 5, 0.2
 
 

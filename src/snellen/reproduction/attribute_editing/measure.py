@@ -1,11 +1,15 @@
 """Stamps of Tux Paint under EfficientNet-Lite0, before and after edits of their objects: docs/measured/real-edits.json.
 
+    python scripts/measure.py attribute_editing --part edits
+    python scripts/measure.py attribute_editing --part control --set seed=51
+
 The classifier is ``bundled:efficientnet-lite0`` (extra ``imagenet``). The cut-outs are those of ``known:stamps`` whose
 captions name a class of ImageNet (:mod:`snellen.reproduction.attribute_editing.stamp_counterparts`); their longer side
 takes 60 % of the frame's edge, in the middle. Three of the grounds behind them are plain. Two are photographs of
 ``known:photos``: surfaces alone, and scenes with objects in them. Edits are copied and pasted before the exact
 background, so that nothing has to be filled; ``filled`` are those before the background that the tool makes itself. The
-pictures may not be shown, so none is drawn. Takes about ten minutes on one core.
+pictures may not be shown, so none is drawn. Takes about ten minutes on one core. ``control`` is of the drawn scenes,
+and says where the control of the record costs.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -32,10 +37,16 @@ from snellen.data.files.catalogue.known_set import find_set, known_set, stored_s
 from snellen.data.files.catalogue.stamps import load_stamps
 from snellen.data.references import load_images
 from snellen.models.classifiers.references import load_classifier
+from snellen.models.diffusion.loading import load_generator
 from snellen.models.segmenters.object_masks import ObjectMasks
+from snellen.reproduction.attribute_editing.experiment import GENERATOR, MISLED, SMALL, WEIGHT
+from snellen.reproduction.attribute_editing.materials import drawn_anew, drawn_into, shown
+from snellen.reproduction.attribute_editing.networks import trained
 from snellen.reproduction.attribute_editing.stamp_counterparts import COUNTERPARTS
 from snellen.reproduction.shared.documents import Measurements, measured_path
 from snellen.systems.attribute_editing.attribute_loss import lost_by, paired_drop
+from snellen.systems.attribute_editing.editing import MOST, Edit
+from snellen.systems.attribute_editing.editor import BackgroundEditor, complexity
 from snellen.systems.attribute_editing.method import AttributeEditing
 from snellen.systems.attribute_editing.published import ATTRIBUTES, SETTINGS
 
@@ -49,6 +60,9 @@ SCENES = ("scikit-learn/china.jpg", "scikit-learn/flower.jpg", "scikit-image/roc
 KINDS = ("inver", "full_size", "size_10", "size_8", "size_5", "random_position", "random_direction")
 
 BATCH = 16
+
+#: Pixels around an object of a scene that count as near it.
+AROUND = 3
 
 
 def measure_edits(root: Path, progress: Progress, *, seed: int = 0, limit: int | None = None) -> None:
@@ -205,4 +219,54 @@ def summary(
     }
 
 
-MEASUREMENTS: Measurements = {"edits": measure_edits}
+def measure_control(root: Path, progress: Progress, *, seed: int = 51) -> None:
+    """What the control of the scenes costs the plain classifier, and where: docs/measured/edit-control, a file a seed.
+
+    ``near`` is painted within three pixels of the object alone, and ``far`` outside of these alone. ``grain`` draws the
+    scene again with another grain. ``complexity`` is that of the background edits by λ, less that of the control, as a
+    share of it; ``drawn_into`` is as in the experiment's gate. Seeds below 1000 are not those of the record. Takes four
+    minutes of one core.
+    """
+    if (path := measured_path(root, f"edit-control/{seed}")).exists():
+        return
+    every = shown("test", SMALL.test, seed)
+    rng = Randomness(seed).child("edits").for_examples(every.ids)
+    editor = BackgroundEditor(load_generator(GENERATOR), SMALL.steps, SMALL.made)
+    classifier = trained(MISLED, shown("train", SMALL.train, seed), seed, SMALL.epochs, progress)
+
+    def edited(kind: str, weight: float = WEIGHT, *, painted: bool = True) -> Tensor:
+        edit = Edit(SETTINGS[kind], editor if painted else None, None, weight=weight)
+        found = edit.edit(every.images, every.masks, MOST, rng=rng, backgrounds=every.backgrounds, labels=every.labels)
+        return found.images
+
+    control = edited("inver")
+    around = F.max_pool2d(every.masks[:, None].float(), 2 * AROUND + 1, 1, AROUND) > 0
+    again, _ = drawn_anew([scene.model_copy(update={"seed": scene.seed + 1}) for scene in every.scenes])
+    pictures = {
+        "original": every.images,
+        "control": control,
+        "pasted": edited("inver", painted=False),
+        "near": torch.where(around, control, every.images),
+        "far": torch.where(around, every.images, control),
+        "grain": again,
+    }
+    truth, before = [[label] for label in every.labels.tolist()], float(complexity(control).mean())
+    found = {
+        "seed": seed,
+        "right": {
+            name: round(float(decided_right(classifier, images, truth).mean()), 4) for name, images in pictures.items()
+        },
+        "drawn_into": round(float(drawn_into(control, every.images).double().mean()), 4),
+        "complexity": {
+            f"{weight:g}": [
+                round(float(complexity(edited(kind, weight)).mean()) / before - 1, 4)
+                for kind in ("plain_background", "complex_background")
+            ]
+            for weight in (20.0, WEIGHT)
+        },
+    }
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
+
+
+MEASUREMENTS: Measurements = {"edits": measure_edits, "control": measure_control}

@@ -1,11 +1,13 @@
-"""Tables of EfficientNet-Lite0 on edited cut-outs, from docs/measured/real-edits.json."""
+"""Tables of EfficientNet-Lite0 on edited cut-outs, and of what the control costs on scenes."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table
+from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table, measured_path
 
 GROUNDS = {
     "white": "white",
@@ -50,6 +52,28 @@ def lost_table(found: Mapping[str, Any]) -> str:
     return markdown_table(["wrong by", *names], rows)
 
 
+#: What the page calls the pictures of the control.
+CONTROLS = {
+    "original": "unedited",
+    "control": "painted (`inver`)",
+    "near": "painted within 3 pixels of the object alone",
+    "far": "painted outside of these alone",
+    "pasted": "copied and pasted",
+    "grain": "drawn again with another grain",
+}
+
+
+def control_table(root: Path) -> str:
+    """A row for each way to change nothing: how many scenes the plain classifier has right, a column for each seed."""
+    folder = measured_path(root, "edit-control/x").parent
+    found = [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+    rows = [[text, *(f"{100 * one['right'][name]:.1f}" for one in found)] for name, text in CONTROLS.items()]
+    for weight in found[0]["complexity"]:
+        moves = [" and ".join(f"{100 * move:+.1f}" for move in one["complexity"][weight]) for one in found]
+        rows.append([f"complexity of plain and complex backgrounds, λ = {weight}, %", *moves])
+    return markdown_table(["right, %", *(f"seed {one['seed']}" for one in found)], rows)
+
+
 def _images(found: Mapping[str, Any], name: str) -> float:
     edited = found["edits"][name]
     return float(edited["accuracy"]) * int(edited["images"])
@@ -62,6 +86,7 @@ def _drop(edited: Mapping[str, float]) -> str:
 
 TABLES: Tables = {
     "docs/systems/attribute_editing.md": {
+        "edit-control": control_table,
         "real-grounds": from_measured("real-edits", grounds_table),
         "real-edits": from_measured("real-edits", edits_table),
         "real-losses": from_measured("real-edits", lost_table),

@@ -3,14 +3,14 @@
     python scripts/measure.py gradient_free_guidance --set seed=1000
 
 Autoguidance alone goes away from a weak network with a scale that is best for it. Where the classifier is confused, the
-method goes away from the competitor with a larger one, up to 5. It does so in nearly every step, because blurs of the
-first steps confuse the classifier. Each seed of the record is sampled again with the same weak network, requests and
-noise. ``turned`` keeps autoguidance's scale and turns only the reference to the competitor. ``milder`` has gamma 1 for
-3. ``later`` lets the classifier decide at a noise of sigma 1 and below. ``later, turned`` does both. A seed takes five
-minutes of a core and is a file; one that is there is left alone.
+method goes away from the competitor with a larger one, up to 4. Blurs of the first steps confuse the classifier. Each
+seed of the record is sampled again with the same weak network, requests and noise. ``turned`` keeps autoguidance's
+scale and turns only the reference to the competitor. ``milder`` has gamma 1 for 3. ``later`` lets the classifier decide
+at a noise of sigma 1 and below. ``later, turned`` does both. A seed takes five minutes of a core and is a file; one
+that is there is left alone.
 
-Written before any of them ran: if the larger scale is the cause, ``turned`` is no worse than autoguidance alone. If the
-confusion by blurs is the cause, ``later`` is.
+What was expected: if the larger scale is the cause, ``turned`` is no worse than autoguidance alone. If the confusion by
+blurs is the cause, ``later`` is. ``turned`` came out on three seeds of three, and ``later`` within 0.1.
 """
 
 from __future__ import annotations

@@ -6,14 +6,14 @@ The autoencoder remembers its training images: all of them attract. But two test
 another class. So the borders between the images that attract may be the cause, or the layer itself. Here the layer has
 a memory whose borders are known. In each step a copy becomes the training image that is nearest to it. ``nearest`` goes
 by the pixels, ``shifted`` by the pixels after the shift of up to two pixels that fits best. Digits, augmentation,
-copies, steps, classifiers and their seeds are those of the record. A seed takes eight minutes of a core and is a file;
-one that is there is left alone.
+copies, steps, classifiers and their seeds are those of the experiment. A seed takes eight minutes of a core and is a
+file; one that is there is left alone.
 
-Written before any of them ran: if the borders are the cause, the stochastic layer with the nearest image is at least as
-accurate as the classifier of the images (20.1, 20.2). It is not expected to reach the augmentation alone (20.5, 20.6):
-what is seen then holds no more than the few images that are remembered. Seed 1000 then showed most of the loss gone,
-and not all: by the pixels every second augmented digit is nearest to one of another class. ``shifted`` was added after
-that, because the augmentation shifts. With it the layer is expected to be above the classifier of the images.
+What was expected: if the borders are the cause, the stochastic layer with the nearest image is at least as accurate as
+the classifier of the images (20.1, 20.2). Seed 1000 showed otherwise: most of the loss was gone, and not all. By the
+pixels every second augmented digit is nearest to one of another class. ``shifted`` was added after that, because the
+augmentation shifts. It was not expected to reach the augmentation alone (20.5, 20.6): what is seen then holds no more
+than the few images that are remembered.
 """
 
 from __future__ import annotations
