@@ -43,7 +43,7 @@ from snellen.reproduction.attribute_editing.experiment import GENERATOR, MISLED,
 from snellen.reproduction.attribute_editing.materials import drawn_anew, drawn_into, shown
 from snellen.reproduction.attribute_editing.networks import trained
 from snellen.reproduction.attribute_editing.stamp_counterparts import COUNTERPARTS
-from snellen.reproduction.shared.documents import Measurements, measured_path
+from snellen.reproduction.shared.documents import Measurements, measured_path, write_measured
 from snellen.systems.attribute_editing.attribute_loss import lost_by, paired_drop
 from snellen.systems.attribute_editing.editing import MOST, Edit
 from snellen.systems.attribute_editing.editor import BackgroundEditor, complexity
@@ -265,8 +265,7 @@ def measure_control(root: Path, progress: Progress, *, seed: int = 51) -> None:
             for weight in (20.0, WEIGHT)
         },
     }
-    path.parent.mkdir(exist_ok=True)
-    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
+    write_measured(path, found)
 
 
 MEASUREMENTS: Measurements = {"edits": measure_edits, "control": measure_control}

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table, measured_path
+from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table, read_all_measured
 
 GROUNDS = {
     "white": "white",
@@ -65,8 +64,7 @@ CONTROLS = {
 
 def control_table(root: Path) -> str:
     """A row for each way to change nothing: how many scenes the plain classifier has right, a column for each seed."""
-    folder = measured_path(root, "edit-control/x").parent
-    found = [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+    found = read_all_measured(root, "edit-control")
     rows = [[text, *(f"{100 * one['right'][name]:.1f}" for one in found)] for name, text in CONTROLS.items()]
     for weight in found[0]["complexity"]:
         moves = [" and ".join(f"{100 * move:+.1f}" for move in one["complexity"][weight]) for one in found]

@@ -18,9 +18,8 @@ were those of equal shares, when twice the steps had hardly brought them nearer.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,9 @@ import torch
 from torch import Tensor
 
 from snellen.core.progress import Progress
-from snellen.core.run import write_atomically
 from snellen.reproduction.distributional_control.experiment import Experiment
 from snellen.reproduction.distributional_control.materials import SMALL, small_material
-from snellen.reproduction.shared.documents import Measurements, measured_path
+from snellen.reproduction.shared.documents import Measurements, measured_path, write_measured
 from snellen.systems.distributional_control.control import Control
 from snellen.systems.distributional_control.controlling import moments_of
 from snellen.systems.distributional_control.divergence import divergence
@@ -69,7 +67,7 @@ def measure_target(root: Path, progress: Progress, *, seed: int = 2000) -> None:
     found["certain"] = [
         {"least": least, **_weighted((surprise.neg().exp() > least).double(), both)} for least in (0.5, 0.9, 0.99)
     ]
-    _write(path, found)
+    write_measured(path, found)
 
 
 def _weighted(weights: Tensor, both: Tensor) -> dict[str, float]:
@@ -100,7 +98,7 @@ def measure_fits(
     own = _energy(generator.images(one.noise("target", OWN // 4)), terms)
     log_mass = float(torch.logsumexp(-own, 0)) - math.log(len(own))
     nats = {row["step"]: row["loss"] + log_mass - generator.dimension / 2 for row in fitted.history}
-    _write(
+    write_measured(
         path,
         {
             "part": "fits",
@@ -155,11 +153,6 @@ def _both(one: Experiment, images: Tensor) -> Tensor:
 
 def _path(root: Path, name: str) -> Path:
     return measured_path(root, f"control-causes/{name}")
-
-
-def _write(path: Path, found: Mapping[str, Any]) -> None:
-    path.parent.mkdir(exist_ok=True)
-    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
 
 
 MEASUREMENTS: Measurements = {"target": measure_target, "fits": measure_fits}

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from snellen.reproduction.sample import mean_of
 from snellen.reproduction.seed_file import read_seeds
-from snellen.reproduction.shared.documents import Tables, markdown_table, measured_path
+from snellen.reproduction.shared.documents import Tables, markdown_table, read_all_measured
 
 
 def targets_table(root: Path) -> str:
     """A row for each weight of the target, and for images in which the guides are certain; a column for each seed."""
-    found = _files(root, "target")
+    found = read_all_measured(root, "control-causes", "target-*")
     rows = [
         [
             "equal shares, divergence (bar: below 0.03)",
@@ -36,7 +34,7 @@ def fits_table(root: Path) -> str:
     metrics = {"balanced": ("divergence", "balanced.divergence"), "joint": ("both", "joint.hit")}
     rows = []
     for control, (key, metric) in metrics.items():
-        for one in _files(root, control):
+        for one in read_all_measured(root, "control-causes", f"{control}-*"):
             before = mean_of(recorded[one["seed"]][metric])
             rows.append(
                 [
@@ -53,12 +51,6 @@ def fits_table(root: Path) -> str:
 
 def _both(one: Mapping[str, float]) -> str:
     return f"{one['both']:.3f} (of {one['effective']:.0f})"
-
-
-def _files(root: Path, kind: str) -> list[dict[str, Any]]:
-    """What was measured, in the order of seeds."""
-    folder = measured_path(root, "control-causes/x").parent
-    return [json.loads(path.read_bytes()) for path in sorted(folder.glob(f"{kind}-*.json"))]
 
 
 TABLES: Tables = {

@@ -15,25 +15,26 @@ blurs is the cause, ``later`` is. ``turned`` came out on three seeds of three, a
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.core.run import write_atomically
-from snellen.methods.generation.generator_call import GeneratorCall
-from snellen.models.diffusion.denoiser import Denoiser
-from snellen.models.diffusion.generate import Steering
-from snellen.models.diffusion.guidance import autoguidance
-from snellen.reproduction.gradient_free_guidance.experiment import SMALL, chosen_weak_scale
-from snellen.reproduction.shared.documents import Measurements, measured_path
-from snellen.reproduction.shared.guided_generation.harness import Arm, measure
-from snellen.reproduction.shared.guided_generation.setups import Setup, thumbnails
+from snellen.reproduction.gradient_free_guidance.experiment import (
+    SMALL,
+    _auto,
+    _guided,
+    _means,
+    _plain,
+    chosen_weak_scale,
+)
+from snellen.reproduction.sample import Figure
+from snellen.reproduction.shared.documents import Measurements, measured_path, write_measured
+from snellen.reproduction.shared.guided_generation.setups import thumbnails
 from snellen.reproduction.shared.guided_generation.weak_denoiser import PLAN, weak_denoiser
-from snellen.systems.gradient_free_guidance.gradient_free import Tally
-from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance, GradientFreeSteer
+from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance
 
 #: Sigma of EDM from which on an estimate of a thumbnail is more than a blur.
 SHARP = 1.0
@@ -58,31 +59,16 @@ def measure_beside(root: Path, progress: Progress, *, seed: int = 1000) -> None:
     weak = weak_denoiser(setup, Randomness(seed), count=SMALL.weak_images, plan=plan, progress=progress)
     scale = chosen_weak_scale(setup, weak, SMALL.thumbnails, seed, progress)
     requested = setup.ask(SMALL.thumbnails, seed)
-    ways = {"alone": _figures(_alone(scale, weak), setup, requested, progress)}
+    ways = {"alone": _figures(_plain(_auto(scale, weak), setup, requested, progress))}
     for name, changes in CHANGES.items():
         method = GradientFreeGuidance(weak_scale=scale, **changes)
-        ways[name] = _figures(_beside(method, setup, weak), setup, requested, progress)
-    path.parent.mkdir(exist_ok=True)
-    write_atomically(path, (json.dumps({"seed": seed, "scale": scale, "ways": ways}, indent=1) + "\n").encode())
+        ways[name] = _figures(_guided(name, method, setup, requested, progress, weak))
+    write_measured(path, {"seed": seed, "scale": scale, "ways": ways})
 
 
-def _alone(scale: float, weak: Denoiser) -> Arm:
-    away = autoguidance(scale, weak)
-    return Arm("alone", lambda requested: lambda rows, rng: Steering([away]), denoisers=[weak])
-
-
-def _beside(method: GradientFreeGuidance, setup: Setup, weak: Denoiser) -> Arm:
-    return Arm(
-        "beside",
-        lambda requested: GradientFreeSteer(method, setup.guide, requested, weak, Tally()),
-        guides=[setup.guide],
-        denoisers=[weak],
-    )
-
-
-def _figures(arm: Arm, setup: Setup, requested: GeneratorCall, progress: Progress) -> dict[str, float]:
-    found = measure(arm, setup, requested, progress).figures
-    return {name: found[name] for name in ("frechet", "accuracy", "recall")}
+def _figures(found: Mapping[str, Figure]) -> dict[str, float]:
+    means = _means(found)
+    return {name: means[name] for name in ("frechet", "accuracy", "recall")}
 
 
 MEASUREMENTS: Measurements = {"beside": measure_beside}

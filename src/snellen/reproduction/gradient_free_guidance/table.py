@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from snellen.reproduction.shared.documents import Tables, markdown_table, measured_path
+from snellen.reproduction.shared.documents import Tables, markdown_table, read_all_measured
 
 #: What a page calls the ways.
 WAYS = {
@@ -20,8 +19,7 @@ WAYS = {
 
 def beside_table(root: Path) -> str:
     """A row for each way; Fréchet distance and accuracy by the judge of each seed."""
-    folder = measured_path(root, "guidance-beside/x").parent
-    found = [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+    found = read_all_measured(root, "guidance-beside")
     rows = [
         [
             text,

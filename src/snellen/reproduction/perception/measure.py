@@ -18,7 +18,6 @@ than the few images that are remembered.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,10 +27,9 @@ from torch import Tensor, nn
 
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
-from snellen.core.run import write_atomically
 from snellen.reproduction.perception.digits import Digits, digits
 from snellen.reproduction.perception.experiment import SMALL, _bank, _right, _wrong_memory
-from snellen.reproduction.shared.documents import Measurements, measured_path
+from snellen.reproduction.shared.documents import Measurements, measured_path, write_measured
 from snellen.systems.perception.autoencoder import PerceptualAutoencoder
 from snellen.systems.perception.layer import PerceptualLayer
 from snellen.systems.perception.perceptualized import as_shown
@@ -74,8 +72,7 @@ def measure_memory(root: Path, progress: Progress, *, seed: int = 1000) -> None:
         drawn = digits(SMALL.data, per_class=per_class, test=SMALL.test, val=SMALL.val, side=SMALL.side, seed=seed)
         rng = Randomness(seed).child("reduced set", per_class)
         found[f"r{per_class}"] = _reduced_set(drawn, starts, rng, progress)
-    path.parent.mkdir(exist_ok=True)
-    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
+    write_measured(path, found)
 
 
 def _reduced_set(drawn: Digits, starts: int, rng: Randomness, progress: Progress) -> dict[str, dict[str, float]]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from snellen.reproduction.shared.documents import Tables, markdown_table, measured_path
+from snellen.reproduction.shared.documents import Tables, markdown_table, read_all_measured
 
 #: What a page calls the ways.
 WAYS = {
@@ -18,8 +17,7 @@ WAYS = {
 
 def memory_table(root: Path) -> str:
     """A row for each way; accuracy, and how often what is seen is of another class, of each set and seed."""
-    folder = measured_path(root, "ideal-memory/x").parent
-    found = [json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json"))]
+    found = read_all_measured(root, "ideal-memory")
     columns = [(f"{key[1:]} of each class, seed {one['seed']}", one[key]) for one in found for key in ("r8", "r20")]
     rows = [[text, *(_cell(ways[way]) for _, ways in columns)] for way, text in WAYS.items()]
     return markdown_table(["accuracy, % (seen as another class, %)", *(title for title, _ in columns)], rows)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from snellen.core.run import write_atomically
 from snellen.metrics.incomplete_beta import student_t_quantile
 
 #: Page below the root of the working copy → name of the markers in it → function of the root that returns Markdown.
@@ -41,6 +42,20 @@ def picture_path(root: Path, name: str) -> Path:
 def read_measured(root: Path, name: str) -> Any:  # noqa: ANN401 - each file has a shape of its own
     """Figures that were measured."""
     return json.loads(measured_path(root, name).read_text(encoding="utf-8"))
+
+
+def read_all_measured(root: Path, folder: str, pattern: str = "*") -> list[Any]:
+    """Figures of all files of a folder below the measured ones whose names match, in the order of names."""
+    return [
+        json.loads(path.read_bytes())
+        for path in sorted(measured_path(root, folder).with_suffix("").glob(f"{pattern}.json"))
+    ]
+
+
+def write_measured(path: Path, found: Any) -> None:  # noqa: ANN401 - each file has a shape of its own
+    """Write figures into a file, whole or not at all."""
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, (json.dumps(found, indent=1) + "\n").encode())
 
 
 def from_measured(name: str, draw: Callable[[Any], str]) -> Callable[[Path], str]:
