@@ -29,7 +29,7 @@ def test_one_image_is_split_and_reported(run, denoiser, tmp_path):
     assert (code, err.strip()) == (0, "")
     told = " ".join(out.split())
     assert "caught.png before bundled:fashion-cnn" in told
-    assert "perturbation.images 1 perturbation.score_distance 0.0000" in told
+    assert "perturbation.images 1 perturbation.score_distance 0" in told
     assert "no sign of an attack in the decision; an estimate, with false alarms" in told
     record = json.loads((tmp_path / "snellen-scan-1" / "scan.json").read_text())
     assert record["settings"]["perturbation"]["statistic"] == 0.0
