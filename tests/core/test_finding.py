@@ -19,7 +19,7 @@ def test_kinds_are_the_published_list_and_each_is_explained():
         "data_quality, drift, duplicate, generated_content, generator_failure, gradient_masking, group_gap, "
         "in_sample, label_noise, leakage, manipulated_region, membership, memorisation, metadata_shortcut, "
         "missed_bags, multi_label, natural_shift, nuisance, out_of_distribution, shortcut, slice, temporal, "
-        "texture_seam, threshold, unforgotten, unsafe_content, viewpoint, worst_class"
+        "texture_seam, threshold, unanswered_classes, unforgotten, unsafe_content, viewpoint, worst_class"
     )
     assert all(text and not text.endswith(".") for text in KINDS.values())
 

@@ -73,11 +73,11 @@ def overconfident(factor: float = 4.0, noise: float = 1.0) -> nn.Module:
     return network
 
 
-def blind_to(label: int, by: float = 30.0) -> nn.Module:
-    """Never decides for one class."""
+def blind_to(*labels: int, by: float = 30.0) -> nn.Module:
+    """Never decides for these classes."""
     network = copy.deepcopy(healthy())
     with torch.no_grad():
-        _last(network).bias[label] -= by
+        _last(network).bias[list(labels)] -= by
     return network
 
 

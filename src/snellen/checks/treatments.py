@@ -14,6 +14,8 @@ from snellen.core.finding import Finding
 #: Kind of finding → why there is no treatment, and what helps.
 UNTREATED: dict[str, str] = {
     "class_order": "nothing is wrong with the weights: name the classes in the order of the outputs (--classes FILE)",
+    "unanswered_classes": "compare the class names and the last layer with those of the training. If both are right, "
+    "treat each class by its own finding (worst_class:NAME)",
     "in_sample": "the figures are of images that the classifier knows: audit it on others",
     "gradient_masking": "it hides a weakness and is none: believe the accuracy under attacks without gradients, and "
     "treat the finding 'adversarial'",

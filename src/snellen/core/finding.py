@@ -14,6 +14,7 @@ KINDS: dict[str, str] = {
     "accuracy": "the classifier is often wrong",
     "class_order": "the classes of the model and of the labels are in another order",
     "in_sample": "the classifier was trained on these images, so that its figures do not hold for new ones",
+    "unanswered_classes": "the classifier never answers several of its classes",
     "worst_class": "one class is much worse than the others",
     "costly_decisions": "decisions ignore what errors cost",
     "slice": "a hidden subgroup is much worse than the rest",

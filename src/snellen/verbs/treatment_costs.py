@@ -23,7 +23,7 @@ from snellen.metrics.sweep import setting_name
 from snellen.verbs.treatment_measures import OF_ITS_IMAGES, SUSPECTS
 
 #: Kinds that are measured by what all decisions on clean images cost.
-_OF_ALL = frozenset({"accuracy", "drift", "natural_shift", "class_order"})
+_OF_ALL = frozenset({"accuracy", "drift", "natural_shift", "class_order", "unanswered_classes"})
 
 #: Kinds whose harm is a part of what decisions on clean images cost.
 OF_CLEAN_DECISIONS = (

@@ -305,17 +305,18 @@ def test_second_classes_are_counted_on_the_images_that_both_can_judge():
 # -- order of classes, and images that were trained on -----------------------------------------------------------------
 
 
-def test_an_order_of_classes_is_mended_when_it_is_no_longer_said_and_accuracy_rose():
-    told = [Finding(kind="class_order", harm=0.4, title="permuted")]
+@pytest.mark.parametrize("kind", ["class_order", "unanswered_classes"])
+def test_what_is_wrong_with_classes_is_mended_when_it_is_no_longer_said_and_accuracy_rose(kind):
+    told = [Finding(kind=kind, harm=0.4, title="half of the classes are never right")]
     permuted, right = np.arange(400) % 4 < 2, np.random.default_rng(0).random(400) < 0.9
     before = run_of(permuted & right, np.full(400, 0.8), {}, findings=told)
     after = run_of(right, np.full(400, 0.8), {})
-    found = compared(before, after, "class_order")
+    found = compared(before, after, kind)
     assert (found.verdict, found.paired, found.reason) == ("mended", True, "by the error of all images")
-    assert compared(after, before, "class_order").verdict == "new"
+    assert compared(after, before, kind).verdict == "new"
     # No longer said, and not one image is better: nothing was mended.
-    assert compared(before, run_of(permuted & right, np.full(400, 0.8), {}), "class_order").verdict == "unclear"
-    assert compared(before, before, "class_order").verdict == "same"
+    assert compared(before, run_of(permuted & right, np.full(400, 0.8), {}), kind).verdict == "unclear"
+    assert compared(before, before, kind).verdict == "same"
 
 
 def test_training_on_the_audited_images_cannot_be_mended():

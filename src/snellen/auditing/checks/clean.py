@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from snellen.auditing.class_order import OtherOrder, constant_answer
 from snellen.auditing.costly_errors import COUNTED, CostlyErrors
 from snellen.auditing.gaps import error_gap, gap_sight
+from snellen.auditing.unanswered_classes import UnansweredClasses
 from snellen.checks.check import Check, CheckFigure, CheckInput, CheckResult, Companion, Kept
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.panels import Line, Panel, Point
@@ -122,7 +123,7 @@ class Clean(Check):
         return 0.0
 
     def conclude(self, reading: CheckInput) -> CheckResult:
-        """Hardly better than guessing; classes that are worse than the rest."""
+        """Hardly better than guessing; classes that are worse than the rest, or never answered."""
         known = reading.images.select(reading.images.labelled)
         curves = training_curves(reading.classifier.history, check=self.name)
         if not len(known):
@@ -130,6 +131,7 @@ class Clean(Check):
         order = OtherOrder.of(known, len(reading.names))
         costly = None if self.costs is None else CostlyErrors.of(known, self.costs, reading)
         weighed = costly is not None and order is None
+        unanswered = UnansweredClasses.of(known) if order is None and constant_answer(known) is None else None
         return CheckResult(
             metrics={**_metrics(known, len(reading.names)), **(costly.metrics() if costly is not None else {})},
             hypotheses=(
@@ -138,6 +140,7 @@ class Clean(Check):
                 if order is None
                 else [order.hypothesis(reading.names)]
             )
+            + ([unanswered.hypothesis(known, reading.names, self.examples)] if unanswered is not None else [])
             + (costly.hypotheses(reading.names, self.examples) if costly is not None and weighed else []),
             panels=[
                 *_confusions(known, reading.names),

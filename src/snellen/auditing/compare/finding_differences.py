@@ -70,7 +70,7 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
     ``corruption:FAMILY``     the same, on average over the kinds of the family that both runs measured
     ``adversarial:THREAT``    accuracy lost
     ``calibration``           expected calibration error
-    ``class_order``           error, where either run reported it
+    ``class_order``           error, where either run reported it; the same for ``unanswered_classes``
     ``slice:NAME``            error of the slice less that of the others, on the half that did not propose it
     ``data_quality:RULE``      error of the images that a rule flags less that of the rest
     ``bag_evidence:NAME``     share of the found positive bags whose strongest image is not positive
@@ -97,8 +97,9 @@ def compare_quantities(pair: Pair, *, resamples: int) -> dict[str, Difference]:
         gaps = [_class_gap(side, label) for side in _sides(pair)]
         if gaps[0] is not None and gaps[1] is not None:
             found[f"worst_class:{name}"] = _difference(pair, gaps[0], gaps[1])
-    if "accuracy" in found and any("class_order" in _reported_kinds(side) for side in _sides(pair)):
-        found["class_order"] = replace(found["accuracy"], remark="by the error of all images")
+    for kind in ("class_order", "unanswered_classes"):
+        if "accuracy" in found and any(kind in _reported_kinds(side) for side in _sides(pair)):
+            found[kind] = replace(found["accuracy"], remark="by the error of all images")
     found |= compare_groups(pair)
     if "slices" not in unlike:
         found |= compare_slices(pair)

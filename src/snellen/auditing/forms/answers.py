@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MOST = 12
 
 #: Findings that take the meaning from figures of performance, and stand beside them.
-_DOUBTS = ("in_sample", "class_order")
+_DOUBTS = ("in_sample", "class_order", "unanswered_classes")
 
 #: What a model returns, in words.
 _OUTPUTS = {
@@ -217,7 +217,7 @@ calibration = by_check("calibration", "calibration.ece", "calibration.brier", "c
 discrimination = by_check("discrimination", "discrimination.*")
 groups = by_check("group_gap", "group_gap.*", kinds=("group_gap",))
 hidden_groups = by_check("slices", kinds=("slice",))
-classes = by_check("clean", "clean.balanced_accuracy", kinds=("worst_class",))
+classes = by_check("clean", "clean.balanced_accuracy", kinds=("unanswered_classes", "worst_class"))
 labels = by_check("label_noise", "label_noise.share", kinds=("label_noise",))
 copies = by_check("duplicates", kinds=("duplicate",))
 leakage = by_check("leakage", kinds=("leakage",))
