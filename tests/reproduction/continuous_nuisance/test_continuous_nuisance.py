@@ -101,12 +101,12 @@ def test_the_record_goes_to_strength_5_and_pools_at_least_a_thousand_trajectorie
     assert SMALL.objects * len(SHAPES) * find_system("2").budget.seeds >= 1000
 
 
-def test_classifiers_differ_in_family_or_in_nuisances_alone():
+def test_classifiers_differ_in_family_or_in_shifts_alone():
     assert [ARMS[name] for name in ("plain", "plain_augmented")] == [("plain", False), ("plain", True)]
     assert len({family for family, _ in ARMS.values()}) == 3
-    (clear, names), (foggy, same) = (drawn(40, 0, augmented=augmented) for augmented in (False, True))
+    (clear, names), (shifted, same) = (drawn(40, 0, augmented=augmented) for augmented in (False, True))
     assert torch.equal(names, same)
-    apart = (clear != foggy).flatten(1).any(1)
+    apart = (clear != shifted).flatten(1).any(1)
     assert apart.tolist() == [row % 2 == 1 for row in range(40)]
 
 
@@ -148,15 +148,15 @@ def test_losses_are_paired_and_what_is_not_measured_is_missing():
         list(right),
         (0.0, 1.0, 2.0),
         reference="plain",
-        group=("weather", ["fog"]),
+        group=("known", ["fog"]),
     )
-    assert found["weather.loss.plain"].values == (0.5, 1.0)
+    assert found["known.loss.plain"].values == (0.5, 1.0)
     # Never failing counts one step beyond the grid, whatever grid it is.
     assert (found["fog.plain.failure"], found["fog.plain_augmented.failure"]) == (1.5, 1.5)
-    assert found["weather.loss.plain_augmented"].values == (0.0, 0.0)
-    assert found["weather.rce.plain_augmented"] == 0.0
+    assert found["known.loss.plain_augmented"].values == (0.0, 0.0)
+    assert found["known.rce.plain_augmented"] == 0.0
     assert found["bricks.plain.drop"] is found["bricks.plain_augmented.failure"] is None
     nothing = of_classifiers(
-        evidence, ["fog"], [], list(right), (0.0, 1.0, 2.0), reference="plain", group=("weather", ["fog"])
+        evidence, ["fog"], [], list(right), (0.0, 1.0, 2.0), reference="plain", group=("known", ["fog"])
     )
     assert set(nothing.values()) == {None}, "no figure is 0 or 1 because nothing was measured"

@@ -1,4 +1,4 @@
-"""Four classifiers of shapes: three families trained on clear scenes, and one of them on fog and blur as well."""
+"""Four classifiers of shapes: three families trained on clear scenes, and one of them on two of the shifts as well."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness, derive_seed
 from snellen.data.worlds.optotypes.rendering import render
-from snellen.data.worlds.optotypes.scene import Nuisances, Scene
+from snellen.data.worlds.optotypes.scene import Scene
 from snellen.data.worlds.optotypes.small_world import SHAPES, SIZE, WORLD
-from snellen.reproduction.continuous_nuisance.scales import WEATHER, Budget
+from snellen.reproduction.continuous_nuisance.scales import KNOWN, SHIFTS, Budget
 from snellen.reproduction.shared.small_networks import FAMILIES, small_network
 from snellen.training.batches import ImageStore
 from snellen.training.loop import train
@@ -25,7 +25,7 @@ CLEAR = WORLD.model_copy(
     update={"nuisance_share": 0.0, "textures": ("plain", "dotted"), "backgrounds": ("grey", "grass", "sand")}
 )
 
-#: Name → family, and whether half of its scenes are in fog or blurred. The last two differ in that alone: scenes, order
+#: Name → family, and whether half of its scenes are striped or on bricks. The last two differ in that alone: scenes, order
 #: and initial weights are the same.
 ARMS: dict[str, tuple[str, bool]] = {
     **{family: (family, False) for family in FAMILIES},
@@ -59,17 +59,23 @@ def drawn(count: int, seed: int, *, augmented: bool) -> tuple[Tensor, Tensor]:
     """Training scenes: bytes (n, 3, h, w), and the number of each shape (n,)."""
     scenes = CLEAR.model_copy(update={"count": count, "seed": derive_seed(seed, "scenes") % 2**31}).scenes("train")
     if augmented:
-        scenes = in_weather(scenes, seed)
+        scenes = shifted(scenes, seed)
     pixels = torch.cat([render(scenes[first : first + 500], SIZE).pixels for first in range(0, count, 500)])
     return pixels, torch.tensor([SHAPES.index(scene.objects[0].shape) for scene in scenes])
 
 
-def in_weather(scenes: Sequence[Scene], seed: int) -> list[Scene]:
-    """The same scenes, every second one in fog or blurred, of strengths up to 4.5 of 5."""
-    rng = Randomness(seed).child("weather").for_examples([str(row) for row in range(len(scenes))])
-    strengths = rng.uniform("strength", (), 0.5, 4.5).tolist()
-    kinds = rng.integers("kind", (), 0, len(WEATHER)).tolist()
+def shifted(scenes: Sequence[Scene], seed: int) -> list[Scene]:
+    """The same scenes, every second one with the value that one of the known shifts brings."""
+    rng = Randomness(seed).child("shifted").for_examples([str(row) for row in range(len(scenes))])
+    kinds = rng.integers("kind", (), 0, len(KNOWN)).tolist()
     return [
-        scene.model_copy(update={"nuisances": Nuisances(**{WEATHER[kinds[row]]: strengths[row]})}) if row % 2 else scene
-        for row, scene in enumerate(scenes)
+        with_value(scene, *SHIFTS[KNOWN[kinds[row]]].factor) if row % 2 else scene for row, scene in enumerate(scenes)
     ]
+
+
+def with_value(scene: Scene, factor: str, value: str) -> Scene:
+    """The scene with another value of a factor, which is one of the scene or of its object."""
+    if factor in type(scene).model_fields:
+        return scene.model_copy(update={factor: value})
+    first, *others = scene.objects
+    return scene.model_copy(update={"objects": (first.model_copy(update={factor: value}), *others)})

@@ -32,7 +32,7 @@ from snellen.reproduction.continuous_nuisance.classifiers import ARMS, REFERENCE
 from snellen.reproduction.continuous_nuisance.exactness import exactness
 from snellen.reproduction.continuous_nuisance.full import full
 from snellen.reproduction.continuous_nuisance.oracle import Reading, read
-from snellen.reproduction.continuous_nuisance.scales import SHIFTS, SMALL, SMOKE, TEMPLATE, WEATHER, Budget
+from snellen.reproduction.continuous_nuisance.scales import KNOWN, SHIFTS, SMALL, SMOKE, TEMPLATE, Budget
 from snellen.reproduction.continuous_nuisance.switching import switched
 from snellen.reproduction.sample import Figure, Sample
 from snellen.systems.continuous_nuisance.filter_scores import FilterEncoders, filter_scores
@@ -133,7 +133,7 @@ def continuous_nuisance(scale: Scale, seed: int, progress: Progress) -> Mapping[
     )
     enough = [name for name in budget.shifts if not budget.filtered or kept[name].trajectories.sum() >= FEWEST]
     figures |= of_classifiers(
-        evidence, budget.shifts, enough, list(ARMS), budget.strengths, reference=REFERENCE, group=("weather", WEATHER)
+        evidence, budget.shifts, enough, list(ARMS), budget.strengths, reference=REFERENCE, group=("known", KNOWN)
     )
     figures |= switched(
         sampler, judge, made["test"], {name: one.reading for name, one in seen["test"].items()}, budget, _TOGETHER
@@ -151,7 +151,7 @@ continuous_nuisance.stand_ins = {  # type: ignore[attr-defined]
         "20 steps and guidance 2 for 50 and 7.5",
         "bundled:scene-clip and bundled:scene-sam for CLIP ViT-B/16 and DINOv2 ViT-L/14 in the filter; "
         "bundled:scene-judge for people, who labels trajectories of twice the strength as well",
-        "networks of three families trained on 2,500 drawn scenes, one of them with fog and blur as well, for 40 "
+        "networks of three families trained on 2,500 drawn scenes, one of them with stripes and bricks as well, for 40 "
         "classifiers",
     ),
     "full": ("5 classes, 2 shifts and 6 classifiers for 100, 14 and 40",),

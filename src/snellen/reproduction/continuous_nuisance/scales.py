@@ -10,8 +10,8 @@ from snellen.systems.continuous_nuisance.slider import SliderFit
 #: Prompt of a class.
 TEMPLATE = "a large {}"
 
-#: Shifts that the augmented classifier was trained with.
-WEATHER = ("fog", "blur")
+#: Shifts that the augmented classifier was trained with: of these the plain one loses most.
+KNOWN = ("stripes", "bricks")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ReadShift:
         words: in prompts.
         measure: name of a strength that the judge measures; empty where it names a value.
         factor: factor and value whose log-odds the judge gives.
-        learning_rate: of its slider; weather hides the object, and is trained more gently.
+        learning_rate: of its slider; fog and blur hide the object, and are trained more gently.
     """
 
     words: str
