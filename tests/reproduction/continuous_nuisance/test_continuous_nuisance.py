@@ -15,7 +15,7 @@ from snellen.data.worlds.optotypes.scene import Nuisances, Scene, SceneObject
 from snellen.data.worlds.optotypes.small_world import SHAPES
 from snellen.models.classifiers.factor_judge import load_judge
 from snellen.reproduction.continuous_nuisance.answers import of_classifiers
-from snellen.reproduction.continuous_nuisance.classifiers import ARMS, drawn
+from snellen.reproduction.continuous_nuisance.classifiers import ARMS, CLEAR, drawn, shifted
 from snellen.reproduction.continuous_nuisance.experiment import _filtered, _Seen, continuous_nuisance
 from snellen.reproduction.continuous_nuisance.oracle import Reading, read
 from snellen.reproduction.continuous_nuisance.scales import SHIFTS, SMALL
@@ -104,10 +104,14 @@ def test_the_record_goes_to_strength_5_and_pools_at_least_a_thousand_trajectorie
 def test_classifiers_differ_in_family_or_in_shifts_alone():
     assert [ARMS[name] for name in ("plain", "plain_augmented")] == [("plain", False), ("plain", True)]
     assert len({family for family, _ in ARMS.values()}) == 3
-    (clear, names), (shifted, same) = (drawn(40, 0, augmented=augmented) for augmented in (False, True))
+    (clear, names), (known, same) = (drawn(40, 0, augmented=augmented) for augmented in (False, True))
     assert torch.equal(names, same)
-    apart = (clear != shifted).flatten(1).any(1)
+    apart = (clear != known).flatten(1).any(1)
     assert apart.tolist() == [row % 2 == 1 for row in range(40)]
+    scenes = CLEAR.model_copy(update={"count": 40}).scenes("train")
+    values = [{scene.objects[0].texture, scene.background} & {"striped", "brick"} for scene in shifted(scenes, 0)]
+    assert [len(one) for one in values] == [row % 2 for row in range(40)], "one value, in every second scene"
+    assert set.union(*values) == {"striped", "brick"}
 
 
 @pytest.fixture(scope="module")

@@ -25,8 +25,8 @@ CLEAR = WORLD.model_copy(
     update={"nuisance_share": 0.0, "textures": ("plain", "dotted"), "backgrounds": ("grey", "grass", "sand")}
 )
 
-#: Name → family, and whether half of its scenes are striped or on bricks. The last two differ in that alone: scenes, order
-#: and initial weights are the same.
+#: Name → family, and whether half of its scenes are striped or on bricks. The last two differ in that alone: scenes,
+#: order and initial weights are the same.
 ARMS: dict[str, tuple[str, bool]] = {
     **{family: (family, False) for family in FAMILIES},
     "plain_augmented": ("plain", True),
