@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError
+from snellen.core.preprocessing import Preprocessing
 from snellen.core.progress import Silent
+from snellen.core.randomness import Randomness
 from snellen.reproduction.label_maps import collage_materials
 from snellen.reproduction.label_maps import scales as label_map_scales
-from snellen.reproduction.label_maps.collage_materials import labelled_scenes, thumbnails
-from snellen.reproduction.label_maps.experiment import ARMS, divergence, label_maps
+from snellen.reproduction.label_maps.collage_materials import SIDE, labelled_scenes, thumbnails
+from snellen.reproduction.label_maps.experiment import (
+    ARMS,
+    _matched_maps,
+    _plan,
+    divergence,
+    label_maps,
+    on_true_shares,
+)
 from snellen.reproduction.shared.collages import COLOURS, scene_collages, thumbnail_collages
 from snellen.reproduction.shared.fashion_mnist import FASHION_MNIST_VARIABLE
 from snellen.reproduction.shared.small_networks import narrow_network
+from snellen.systems.label_maps.crop_training import cut_and_name
 from snellen.systems.label_maps.localized_head import localized_head
+from snellen.training.batches import Batch
 from snellen.training.plan import TrainingPlan
 
 
@@ -70,6 +84,35 @@ def test_the_stronger_annotator_learns_the_same_labels_from_other_scenes(monkeyp
         assert part.sets().sum(1).double().mean() > 1.5
         shares = part.seen.float().sum((2, 3))
         assert float((shares.argmax(1) == torch.from_numpy(part.labels)).double().mean()) > 0.6
+
+
+def test_a_student_of_the_true_shares_learns_what_its_crops_show(tmp_path: Path) -> None:
+    trained = scene_collages(6, side=SIDE, objects=3, seed=0, split="train")
+    network = narrow_network(len(trained.class_names))
+    preparation = Preprocessing(size=(SIDE, SIDE), resize="exact", resize_to=(SIDE, SIDE))
+    annotator = Classifier(network, class_names=trained.class_names, preparation=preparation)
+    matched = _matched_maps(annotator, trained, tmp_path / "maps")
+    pixels = torch.from_numpy(trained.pixels).permute(0, 3, 1, 2) / 255
+    rng = Randomness(0).for_examples([str(row) for row in range(6)])
+    batch = Batch(pixels, torch.from_numpy(trained.labels), torch.ones(6), torch.arange(6), rng)
+    said = torch.randn(6, len(trained.class_names))
+    seen: list[Tensor] = []
+
+    def model(images: Tensor) -> Tensor:
+        seen.append(images)
+        return said
+
+    found = on_true_shares(matched, trained)(model, batch)
+    crops = cut_and_name(batch, matched, _plan("localized_multi"))
+    assert torch.equal(seen[0], crops.images), "the same crops as of ReLabel"
+    shares, visible = trained.shown(batch.positions, crops.boxes)
+    shown = visible.any(1)
+    assert shown.any()
+    loss = -(shares * said.log_softmax(1)).sum(1)
+    assert torch.allclose(found[shown], loss[shown], atol=1e-5)
+    named = nn.functional.cross_entropy(said, batch.targets, reduction="none")
+    assert torch.allclose(found[~shown], named[~shown], atol=1e-5)
+    assert not torch.allclose(found[shown], named[shown], atol=1e-3)
 
 
 def test_thumbnails_say_what_they_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -146,7 +146,7 @@ continuous_nuisance.stand_ins = {  # type: ignore[attr-defined]
     "small": (
         "bundled:scene-diffusion (2.5 million weights, 32 pixels) for Stable Diffusion 2 with learned tokens",
         "fog, blur, stripes and bricks, words of scene captions, for 14 shifts; one slider for all six classes, of 40 "
-        "steps and learning rate 6e-4 (fog 5e-4, blur 4e-4), for 1,400 of 400 steps and 2e-4",
+        "steps and learning rate 6e-4 (fog 4.5e-4, blur 4e-4), for 1,400 of 400 steps and 2e-4",
         "120 trajectories of strengths to 5 under each shift, 480 of a seed, for 32,000 of strengths to 2.5",
         "20 steps and guidance 2 for 50 and 7.5",
         "bundled:scene-clip and bundled:scene-sam for CLIP ViT-B/16 and DINOv2 ViT-L/14 in the filter; "

@@ -32,7 +32,7 @@ class ReadShift:
 
 
 SHIFTS: Mapping[str, ReadShift] = {
-    "fog": ReadShift("in fog", measure="fog", learning_rate=5e-4),
+    "fog": ReadShift("in fog", measure="fog", learning_rate=4.5e-4),
     "blur": ReadShift("with blur", measure="blur", learning_rate=4e-4),
     "stripes": ReadShift("with stripes", factor=("texture", "striped")),
     "bricks": ReadShift("on bricks", factor=("background", "brick")),

@@ -23,6 +23,9 @@ SINGLE, TRAINED, TESTED = 3000, 1000, 1000
 #: make a harder task: in pilots, students of 500 plain labels were right in 94 to 95 %, which leaves little to gain.
 LABELLED, FEW, MORE_TESTED = 3000, 150, 2000
 
+#: The same of thumbnails, which are harder to tell.
+LABELLED_THUMBNAILS, SOME = 8000, 300
+
 #: Of Fashion-MNIST, classes that do not differ by details that a collage is too small for.
 THUMBNAILS = ("T-shirt/top", "Trouser", "Dress", "Sandal", "Bag", "Ankle boot")
 
@@ -60,7 +63,7 @@ def labelled_scenes(seed: int) -> Material:
 
 
 def thumbnails(seed: int) -> Material:
-    """Collages of Fashion-MNIST thumbnails, with no image in two parts.
+    """Collages of three Fashion-MNIST thumbnails, labelled ones for the annotator too, with no image in two parts.
 
     Raises:
         InputError: Fashion-MNIST is not installed.
@@ -68,16 +71,16 @@ def thumbnails(seed: int) -> Material:
     fitted, tested = (_chosen(fashion_mnist(split)) for split in PARTS)
     order = np.random.default_rng(seed).permutation(len(fitted))
 
-    def made(images: ImageSet, rows: NDArray[np.int64], count: int, objects: int, part: int) -> Collages:
+    def made(images: ImageSet, rows: NDArray[np.int64], count: int, part: int) -> Collages:
         pixels = np.stack([np.asarray(images.read(row).convert("L")) for row in rows.tolist()])
         return thumbnail_collages(
-            pixels, _renumbered(images)[rows], THUMBNAILS, count, side=SIDE, objects=objects, seed=3 * seed + part
+            pixels, _renumbered(images)[rows], THUMBNAILS, count, side=SIDE, objects=OBJECTS, seed=3 * seed + part
         )
 
     return Material(
-        made(fitted, order[:15_000], SINGLE, 1, 0),
-        made(fitted, order[15_000:30_000], TRAINED, OBJECTS, 1),
-        made(tested, np.arange(len(tested)), TESTED, OBJECTS, 2),
+        made(fitted, order[:15_000], LABELLED_THUMBNAILS, 0),
+        made(fitted, order[15_000:30_000], SOME, 1),
+        made(tested, np.arange(len(tested)), MORE_TESTED, 2),
     )
 
 

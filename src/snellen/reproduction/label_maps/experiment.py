@@ -1,13 +1,14 @@
 """System 9, ReLabel: do soft labels of exactly what a crop shows make better classifiers than one label an image.
 
-An annotator learns from canvases with a single object, scores the training collages once, and then a student learns
-from random crops of them in five ways: the official label; that label smoothed; the soft label of the whole image; the
-crop's likeliest class; and the crop's soft label, which is ReLabel. Students differ in nothing else: they begin with
-the same weights and see the same crops in the same order. What crops really show is known, so the targets themselves
-are judged too.
+An annotator scores the training collages once, and then a student learns from random crops of them in five ways: the
+official label; that label smoothed; the soft label of the whole image; the crop's likeliest class; and the crop's soft
+label, which is ReLabel. Students differ in nothing else: they begin with the same weights and see the same crops in the
+same order. What crops really show is known, so the targets themselves are judged too, and a sixth student learns from
+the true shares.
 
-Canvases with a single object do not teach which of several is the official one. So there is a second annotator, which
-meets the paper's premise of being a better judge than its students: it learns from more labelled scenes of their kind.
+The paper's premise is an annotator that is a better judge than its students: it learns from more labelled collages of
+their kind. Canvases with a single object do not teach which of several is the official one; an annotator of these is
+the weaker judge, and shows what becomes of students then.
 """
 
 from __future__ import annotations
@@ -31,10 +32,17 @@ from snellen.reproduction.label_maps.scales import full, smoke
 from snellen.reproduction.shared.collages import Collages
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.systems.label_maps.annotating import annotate
-from snellen.systems.label_maps.crop_training import CropPlan, Targets, box_targets, on_label_maps, right_crops
+from snellen.systems.label_maps.crop_training import (
+    CropPlan,
+    Targets,
+    box_targets,
+    cut_and_name,
+    on_label_maps,
+    right_crops,
+)
 from snellen.systems.label_maps.matched_maps import MatchedMaps, look_up
 from snellen.training.acceleration import seeded
-from snellen.training.batches import ImageStore
+from snellen.training.batches import Batch, ImageStore
 from snellen.training.loop import train
 from snellen.training.objectives import Objective, classify, cross_entropy, on_scores
 from snellen.training.plan import TrainingPlan
@@ -49,8 +57,8 @@ NARROW, WIDE, ANNOTATOR_CROPS = (16, 32, 48, 64), (24, 48, 64, 96), 0.4
 ANNOTATOR_PLAN = TrainingPlan(epochs=8, batch_size=64, learning_rate=3e-3, schedule="one-cycle", warmup_steps=80)
 STUDENT_PLAN = TrainingPlan(epochs=12, batch_size=64, learning_rate=3e-3, schedule="one-cycle", warmup_steps=50)
 
-#: Shows 150 collages as often as :data:`STUDENT_PLAN` shows 1,000: 12,000 crops.
-FEW_PLAN = STUDENT_PLAN.model_copy(update={"epochs": 80})
+#: Show 150 and 300 collages as often as :data:`STUDENT_PLAN` shows 1,000: 12,000 crops.
+FEW_PLAN, SOME_PLAN = (STUDENT_PLAN.model_copy(update={"epochs": epochs}) for epochs in (80, 40))
 
 #: Crops of each training image by which targets are judged.
 JUDGED = 5
@@ -59,7 +67,7 @@ JUDGED = 5
 #: wrong by infinitely many nats.
 SMOOTHED = 0.01
 
-SINGLE_LABEL, SMOOTHING = "single_label", "label_smoothing"
+SINGLE_LABEL, SMOOTHING, TRUE_SHARES = "single_label", "label_smoothing", "true_shares"
 MAPPED: dict[str, Targets] = {
     "global_multi": "global_multi",
     "localized_single": "localized_single",
@@ -72,36 +80,36 @@ def label_maps(scale: Scale, seed: int, progress: Progress) -> Mapping[str, floa
     """Measure the claims of system 9.
 
     Returns:
-        For each arm of scenes: ``scenes.ARM.accuracy`` on the official label, ``scenes.ARM.set_accuracy``,
-        ``scenes.ARM.target_kl`` (nats, from the true shares of the classes a crop shows to its target),
-        ``scenes.ARM.target_visible`` (share of crops whose likeliest target class is really seen); the same of
-        labelled_scenes, and of thumbnails for the arms single_label and relabel; ratios of the divergences; how often
-        the annotator was right, and how often it ran.
+        For each arm of labelled scenes: ``labelled_scenes.ARM.accuracy`` on the official label, ``.set_accuracy``,
+        ``.target_kl`` (nats, from the true shares of the classes a crop shows to its target) and ``.target_visible``
+        (share of crops whose likeliest target class is really seen). The same of thumbnails, where a student of the
+        true shares has the first two alone, and of scenes whose annotator saw single objects. How often each annotator
+        was right, by how much it leads the student of the single label, and how often it ran.
     """
     if scale == "smoke":
         return smoke(seed, progress)
     if scale == "full":
         return full(seed, progress)
     figures = {
-        **_measured("scenes", scenes(seed), ARMS, seed),
-        **_measured("thumbnails", thumbnails(seed), (SINGLE_LABEL, "relabel"), seed),
         **_measured("labelled_scenes", labelled_scenes(seed), ARMS, seed, FEW_PLAN),
+        **_measured("thumbnails", thumbnails(seed), (SINGLE_LABEL, SMOOTHING, "relabel", TRUE_SHARES), seed, SOME_PLAN),
+        **_measured("scenes", scenes(seed), (SINGLE_LABEL, "relabel"), seed),
     }
-    for material in ("scenes", "thumbnails", "labelled_scenes"):
-        before, after = figures[f"{material}.single_label.target_kl"], figures[f"{material}.relabel.target_kl"]
-        figures[f"{material}.target_kl_ratio"] = after / before
+    for material in ("labelled_scenes", "thumbnails", "scenes"):
+        lead = figures[f"{material}.annotator.accuracy"] - figures[f"{material}.{SINGLE_LABEL}.accuracy"]
+        figures[f"{material}.annotator.lead"] = lead
     return figures
 
 
 label_maps.stand_ins = {  # type: ignore[attr-defined]
     "smoke": ("two random images for ImageNet; ResNet-50 with random weights as annotator and as student",),
     "small": (
-        "collages of 40 pixels with three objects for ImageNet: coloured objects in procedural scenes, Fashion-MNIST "
-        "thumbnails of six classes; the largest object is the label; 1,000 to train on, 1,000 to test",
-        "a small CNN that saw 3,000 canvases with one object for EfficientNet-L2, with maps of 10 x 10 places",
-        "a narrower CNN, 12 epochs, for ResNet-50, 300 epochs; crops are the only augmentation",
-        "labelled scenes: 150 to train on, 80 epochs, 2,000 to test, and the annotator saw 3,000 others with three "
-        "objects and their labels",
+        "collages of 40 pixels with three objects for ImageNet: coloured objects in procedural scenes (150 to train "
+        "on), Fashion-MNIST thumbnails of six classes (300); the largest object is the label; 2,000 to test",
+        "a small CNN that saw 3,000 other labelled scenes, or 8,000 other labelled collages of thumbnails, for "
+        "EfficientNet-L2, with maps of 10 x 10 places",
+        "a narrower CNN, 12,000 crops, for ResNet-50, 300 epochs; crops are the only augmentation",
+        "beside these, 1,000 scenes and an annotator that saw 3,000 canvases with one object, the weaker judge",
     ),
 }
 
@@ -119,7 +127,9 @@ def _measured(
         figures[f"{material}.agreement"] = matched.agreement
         for arm in arms:
             student = _student(arm, matched, of.trained, seed, plan)
-            found = _judged(arm, matched, of.trained, seed) | _tested(student, of.tested)
+            found = _tested(student, of.tested)
+            if arm != TRUE_SHARES:
+                found |= _judged(arm, matched, of.trained, seed)
             figures |= {f"{material}.{arm}.{name}": value for name, value in found.items()}
         figures[f"{material}.annotator.images_in_training"] = float(annotator.spent.queries - asked)
     return figures
@@ -156,15 +166,16 @@ def _student(arm: str, matched: MatchedMaps, trained: Collages, seed: int, plan:
     objectives: dict[str, Objective] = {
         SINGLE_LABEL: classify,
         SMOOTHING: on_scores(partial(cross_entropy, label_smoothing=0.1)),
+        TRUE_SHARES: on_true_shares(matched, trained),
+        **{name: on_label_maps(matched, _plan(targets)) for name, targets in MAPPED.items()},
     }
-    mapped = arm in MAPPED
     network = _network(len(trained.class_names), seed, "student")
     fitted = train(
         network,
         _store(trained),
         plan=plan.model_copy(update={"seed": seed}),
-        objective=on_label_maps(matched, _plan(MAPPED[arm])) if mapped else objectives[arm],
-        transform=None if mapped else random_resized_crops(SMALLEST),
+        objective=objectives[arm],
+        transform=random_resized_crops(SMALLEST) if arm in (SINGLE_LABEL, SMOOTHING) else None,
         progress=Silent(),
     )
     network.load_state_dict(dict(fitted.weights))
@@ -173,6 +184,18 @@ def _student(arm: str, matched: MatchedMaps, trained: Collages, seed: int, plan:
 
 def _plan(targets: Targets) -> CropPlan:
     return CropPlan(side=SIDE, smallest=SMALLEST, flips=False, targets=targets, missing="zero")
+
+
+def on_true_shares(matched: MatchedMaps, trained: Collages) -> Objective:
+    """What no annotator knows: the same crops with the true shares of their classes; the label where none is seen."""
+
+    def objective(model: nn.Module, batch: Batch) -> Tensor:
+        crops = cut_and_name(batch, matched, _plan("localized_multi"))
+        shares, visible = trained.shown(batch.positions, crops.boxes)
+        labels = nn.functional.one_hot(batch.targets, len(trained.class_names)).float()
+        return cross_entropy(model(crops.images), torch.where(visible.any(1, keepdim=True), shares, labels))
+
+    return objective
 
 
 def _judged(arm: str, matched: MatchedMaps, trained: Collages, seed: int) -> dict[str, float]:
