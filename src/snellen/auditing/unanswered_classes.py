@@ -14,7 +14,8 @@ from snellen.core.finding import Finding
 #: Kind of the finding.
 KIND = "unanswered_classes"
 
-#: p value up to which a class counts as never given, times the number of classes: no other test of a run changes that.
+#: Largest p value, times the number of classes, of a class being no worse than the others. Beside up to 5,000 tests of
+#: a run that stays significant, so that the finding of these classes comes with one of each of them.
 CERTAIN = 1e-5
 
 #: Classes that a title names, and the facts.
@@ -48,7 +49,9 @@ class UnansweredClasses:
         present, given = known.classes_present(), set(np.unique(known.predictions).tolist())
         found = {}
         for label in present:
-            gap = None if label in given else error_gap(~known.correct, known.labels == label, known.units)
+            gap = (
+                None if label in given else error_gap(~known.correct, known.labels == label, known.units, known.weighed)
+            )
             if gap is not None and gap.p_value * len(present) <= CERTAIN:
                 found[label] = gap.p_value * len(present)
         together = error_gap(~known.correct, np.isin(known.labels, list(found)), known.units, known.weighed)
@@ -57,7 +60,7 @@ class UnansweredClasses:
         return cls(tuple(found), len(present), together, max(found.values()))
 
     def title(self, names: tuple[str, ...]) -> str:
-        """Which classes are never given, in a line."""
+        """Which classes are never given, in a line. Those of too few images to be sure of are not counted."""
         named = ", ".join(names[label] for label in self.labels[:NAMED])
         more = len(self.labels) - NAMED
         return f"The classifier never answers {len(self.labels)} of {self.present} classes: {named}" + (

@@ -1,10 +1,14 @@
-"""Classifiers that never give several of their classes: one finding names them, before all others."""
+"""Classifiers that never give several of their classes: one finding names them, ranked by what they lose together."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import snellen
 from snellen.auditing.checks.clean import Clean
+from snellen.auditing.unanswered_classes import UnansweredClasses
+from snellen.checks.per_image import PerImage
 from snellen.core.evidence import Evidence
 from tests.auditing.readings import findings
 from tests.verbs.ill_classifiers import blind_to, classifier_of, garments, overconfident
@@ -70,6 +74,16 @@ def test_nothing_is_said_of_classes_with_few_images_and_of_one_answer_for_all():
     assert not [one for one in found(labels[kept], predictions[kept]) if one.kind == "unanswered_classes"]
     (only,) = [one for one in found(labels, np.zeros_like(labels)) if one.kind in ("accuracy", "unanswered_classes")]
     assert only.title.startswith("The classifier answers class 0 for every image")
+
+
+def test_classes_whose_errors_cost_nothing_are_not_reported():
+    labels, predictions = answers((3, 7))
+    known = PerImage(tuple(map(str, range(len(labels)))), labels, predictions)
+    assert UnansweredClasses.of(known).labels == (3, 7)
+    costs = np.ones((10, 10)) - np.eye(10)
+    assert UnansweredClasses.of(replace(known, costs=costs)).labels == (3, 7)
+    costs[[3, 7]] = 0.0
+    assert UnansweredClasses.of(replace(known, costs=costs)) is None
 
 
 def test_poor_classifiers_that_give_every_class_equally_often_are_not_accused():

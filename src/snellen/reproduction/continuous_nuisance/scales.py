@@ -10,7 +10,7 @@ from snellen.systems.continuous_nuisance.slider import SliderFit
 #: Prompt of a class.
 TEMPLATE = "a large {}"
 
-#: Shifts that the augmented classifier was trained with: of these the plain one loses most.
+#: Shifts that the augmented classifier was trained with.
 KNOWN = ("stripes", "bricks")
 
 

@@ -84,7 +84,7 @@ def label_maps(scale: Scale, seed: int, progress: Progress) -> Mapping[str, floa
         ``.target_kl`` (nats, from the true shares of the classes a crop shows to its target) and ``.target_visible``
         (share of crops whose likeliest target class is really seen). The same of thumbnails, where a student of the
         true shares has the first two alone, and of scenes whose annotator saw single objects. How often each annotator
-        was right, by how much it leads the student of the single label, and how often it ran.
+        was right, and by how much it and the student of true shares lead the student of the single label.
     """
     if scale == "smoke":
         return smoke(seed, progress)
@@ -96,8 +96,9 @@ def label_maps(scale: Scale, seed: int, progress: Progress) -> Mapping[str, floa
         **_measured("scenes", scenes(seed), (SINGLE_LABEL, "relabel"), seed),
     }
     for material in ("labelled_scenes", "thumbnails", "scenes"):
-        lead = figures[f"{material}.annotator.accuracy"] - figures[f"{material}.{SINGLE_LABEL}.accuracy"]
-        figures[f"{material}.annotator.lead"] = lead
+        for one in ("annotator", TRUE_SHARES):
+            if (right := figures.get(f"{material}.{one}.accuracy")) is not None:
+                figures[f"{material}.{one}.lead"] = right - figures[f"{material}.{SINGLE_LABEL}.accuracy"]
     return figures
 
 
@@ -119,11 +120,8 @@ def _measured(
 ) -> dict[str, float]:
     annotator = _annotator(of.annotated, seed)
     figures = {f"{material}.annotator.{name}": value for name, value in _tested(annotator, of.tested).items()}
-    before = annotator.spent.queries
     with tempfile.TemporaryDirectory() as folder:
         matched = _matched_maps(annotator, of.trained, Path(folder) / "maps")
-        asked = annotator.spent.queries
-        figures[f"{material}.annotator.images"] = float(asked - before)
         figures[f"{material}.agreement"] = matched.agreement
         for arm in arms:
             student = _student(arm, matched, of.trained, seed, plan)
@@ -131,7 +129,6 @@ def _measured(
             if arm != TRUE_SHARES:
                 found |= _judged(arm, matched, of.trained, seed)
             figures |= {f"{material}.{arm}.{name}": value for name, value in found.items()}
-        figures[f"{material}.annotator.images_in_training"] = float(annotator.spent.queries - asked)
     return figures
 
 
