@@ -23,7 +23,7 @@ SINGLE, TRAINED, TESTED = 3000, 1000, 1000
 #: make a harder task: in pilots, students of 500 plain labels were right in 94 to 95 %, which leaves little to gain.
 LABELLED, FEW, MORE_TESTED = 3000, 150, 2000
 
-#: The same of thumbnails, which are harder to tell.
+#: The same of thumbnails, which are harder to distinguish.
 LABELLED_THUMBNAILS, SOME = 8000, 300
 
 #: Of Fashion-MNIST, classes that do not differ by details that a collage is too small for.
