@@ -11,9 +11,6 @@ from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import PerImage, confident_mistakes
 from snellen.core.finding import Finding
 
-#: Kind of the finding.
-KIND = "unanswered_classes"
-
 #: Largest p value, times the number of classes, of a class being no worse than the others. Beside up to 5,000 tests of
 #: a run that stays significant, so that the finding of these classes comes with one of each of them.
 CERTAIN = 1e-5
@@ -46,12 +43,9 @@ class UnansweredClasses:
         Args:
             known: images with labels.
         """
-        present, given = known.classes_present(), set(np.unique(known.predictions).tolist())
-        found = {}
-        for label in present:
-            gap = (
-                None if label in given else error_gap(~known.correct, known.labels == label, known.units, known.weighed)
-            )
+        present, found = known.classes_present(), dict[int, float]()
+        for label in np.setdiff1d(present, known.predictions).tolist():
+            gap = error_gap(~known.correct, known.labels == label, known.units, known.weighed)
             if gap is not None and gap.p_value * len(present) <= CERTAIN:
                 found[label] = gap.p_value * len(present)
         together = error_gap(~known.correct, np.isin(known.labels, list(found)), known.units, known.weighed)
@@ -63,9 +57,8 @@ class UnansweredClasses:
         """Which classes are never given, in a line. Those of too few images to be sure of are not counted."""
         named = ", ".join(names[label] for label in self.labels[:NAMED])
         more = len(self.labels) - NAMED
-        return f"The classifier never answers {len(self.labels)} of {self.present} classes: {named}" + (
-            f" and {more} more" if more > 0 else ""
-        )
+        others = f" and {more} more" if more > 0 else ""
+        return f"The classifier never answers {len(self.labels)} of {self.present} classes: {named}{others}"
 
     def hypothesis(self, known: PerImage, names: tuple[str, ...], examples: int) -> Hypothesis:
         """That these classes are no worse than the others.
@@ -80,7 +73,7 @@ class UnansweredClasses:
 
         def finding(harm: float) -> Finding:
             return Finding(
-                kind=KIND,
+                kind="unanswered_classes",
                 harm=harm,
                 p_value=self.p_value,
                 title=self.title(names),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MOST = 12
 
 #: Findings that take the meaning from figures of performance, and stand beside them.
-_DOUBTS = ("in_sample", "class_order", "unanswered_classes")
+_DOUBTS = ("in_sample", "class_order")
 
 #: What a model returns, in words.
 _OUTPUTS = {
