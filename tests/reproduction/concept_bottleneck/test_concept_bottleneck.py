@@ -18,6 +18,7 @@ from snellen.reproduction.concept_bottleneck import scales
 from snellen.reproduction.concept_bottleneck.arms import Arms
 from snellen.reproduction.concept_bottleneck.experiment import SMOKE_PLAN, concept_bottleneck
 from snellen.reproduction.concept_bottleneck.materials import Material, scene_material
+from snellen.reproduction.concept_bottleneck.measure import ground_direction, ways, without
 from snellen.reproduction.concept_bottleneck.scenes_with_findings import (
     CLASSES,
     GROUNDS,
@@ -34,6 +35,13 @@ from snellen.reproduction.sample import Sample, mean_of
 def material() -> Material:
     tower = load_two_tower("bundled:scene-clip")
     return scene_material(tower, "two_of_three", Sizes(60, 24, 24), 7, strength=0.95)
+
+
+@pytest.fixture(scope="module")
+def mixed() -> Material:
+    """Both grounds in each class, also among few images."""
+    tower = load_two_tower("bundled:scene-clip")
+    return scene_material(tower, "two_of_three", Sizes(60, 24, 24), 7, strength=0.6)
 
 
 def test_the_ground_follows_the_class_and_turns_round() -> None:
@@ -142,6 +150,28 @@ def test_all_figures_of_a_way_of_deciding_come_from_the_same_decisions(material:
     assert figures["probe.average"] == (right[0].mean() + right[1].mean()) / 2
     assert min(map(len, groups.values())) < max(map(len, groups.values()))
     assert find_system("1").budget.seeds >= 3
+
+
+def test_the_direction_of_the_ground_is_that_within_each_class(mixed: Material) -> None:
+    # The ground is one number of the vectors here, and the class another: only the former may come out.
+    part = mixed.train
+    ground = torch.tensor([group == GROUNDS[1] for group in part.groups]).float()
+    planted = torch.stack([ground, part.labels.float(), torch.zeros(len(ground))], 1)
+    assert ground_direction(replace(part, vectors=planted)).tolist() == [1.0, 0.0, 0.0]
+
+
+def test_what_is_taken_out_of_the_phrases_has_no_part_in_their_cosines(mixed: Material) -> None:
+    arms = Arms(mixed, network_plan=SMOKE_PLAN, tuned_plan=SMOKE_PLAN, progress=Silent())
+    made, direction = ways(arms), ground_direction(mixed.train)
+    moved = replace(mixed.test, vectors=mixed.test.vectors + 3 * direction)
+    assert torch.allclose(made["without ground"](moved), made["without ground"](mixed.test), atol=1e-5)
+    for other in ("cosines", "without another", "centred", "probe"):
+        assert not torch.allclose(made[other](moved), made[other](mixed.test), atol=1e-3)
+    centred = made["centred"](mixed.test)
+    for question in set(mixed.concepts.questions):
+        columns = [place for place, one in enumerate(mixed.concepts.questions) if one == question]
+        assert torch.allclose(centred[:, columns].sum(1), torch.zeros(len(centred)), atol=1e-5)
+    assert torch.equal(without(direction[None], direction).round(decimals=5), torch.zeros(1, len(direction)))
 
 
 @pytest.mark.covers("1.8")
