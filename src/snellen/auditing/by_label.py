@@ -28,6 +28,7 @@ from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
 from snellen.core.finding import Finding
 from snellen.core.images import ImageSet
+from snellen.core.listed_names import listed_names
 
 #: A side of a label: the images that have it, and those that do not.
 Side = Literal["present", "absent"]
@@ -38,6 +39,9 @@ CONDITIONS: Mapping[Side, str] = {"present": "of images that show it", "absent":
 
 #: Images that a check of attacks measures for each label at least, on average, where it bounds them.
 FEWEST_EACH = 100
+
+#: Labels that a note names.
+_NAMED = 6
 
 #: Fact of a finding that names its label, and fact that names its side.
 LABEL, SIDE = "label", "images_where_it_is"
@@ -349,7 +353,7 @@ def _panels(parts: Sequence[_Part]) -> list[Panel]:
 def _notes(notes: Mapping[str, Sequence[str]], labels: set[str]) -> list[str]:
     """Each note once, with the labels that it is of where these are not all."""
     return [
-        note if not of or set(of) == labels else f"{_listed(list(dict.fromkeys(of)))}: {note}"
+        note if not of or set(of) == labels else f"{listed_names(list(dict.fromkeys(of)), _NAMED)}: {note}"
         for note, of in notes.items()
     ]
 
@@ -360,8 +364,6 @@ def _idle(check: Check, idle: Sequence[_Part]) -> list[str]:
         reasons.setdefault(str(part.conclusion.skipped), []).append(
             part.label if part.side is None else f"{part.label} ({part.side})"
         )
-    return [f"Check {check.name} leaves out {_listed(labels)}: {reason}." for reason, labels in reasons.items()]
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+    return [
+        f"Check {check.name} leaves out {listed_names(labels, _NAMED)}: {reason}." for reason, labels in reasons.items()
+    ]

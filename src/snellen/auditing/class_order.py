@@ -11,6 +11,7 @@ from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.independent import in_first_half
 from snellen.checks.per_image import PerImage
 from snellen.core.finding import Finding
+from snellen.core.listed_names import listed_names
 from snellen.metrics.clustered import clustered_mean, clustered_share
 
 #: Images of a class, in the half that the order is read from, below which nothing is read from it.
@@ -83,9 +84,7 @@ class OtherOrder:
 
     def title(self, names: tuple[str, ...]) -> str:
         """Which classes look permuted, in a line."""
-        cycles = self.words(names)
-        more = len(cycles) - NAMED
-        return f"{PERMUTED}: {', '.join(cycles[:NAMED])}" + (f" and {more} more" if more > 0 else "")
+        return f"{PERMUTED}: {listed_names(self.words(names), NAMED)}"
 
     @property
     def accuracy(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from snellen.auditing.checks import build_check
@@ -12,6 +12,7 @@ from snellen.auditing.effort import checks_at
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, RejectedImageError
 from snellen.core.images import COLUMNS, ImageSet
+from snellen.core.listed_names import listed_names
 from snellen.data.factors import Columns
 from snellen.data.files.labels import align_labels
 from snellen.data.rejections import counted_reasons, listed_reasons
@@ -65,13 +66,14 @@ def probe(classifier: Classifier, images: ImageSet) -> Probe:
         warnings.append(f"{len(lost)} of {min(READ, len(images))} images that were read cannot be used: "
                         f"{listed_reasons(counted_reasons(lost))}")  # fmt: skip
     model = (
-        f"{classifier.name}: {len(classifier.class_names)} classes ({_listed(classifier.class_names)})",
+        f"{classifier.name}: {len(classifier.class_names)} classes ({listed_names(classifier.class_names, _LISTED)})",
         f"preprocessing: {classifier.preprocessing}",
         *(f"assumed: {note}" for note in classifier.notes),
     )
+    shapes = [f"{width}x{height}" for (width, height), _ in sizes.most_common()]
     data = (
         f"{images.name}: {len(images):,} images{_split(images)}",
-        f"sizes: {_listed([f'{w}x{h}' for (w, h), _ in sizes.most_common()])} of {sum(sizes.values())} that were read",
+        f"sizes: {listed_names(shapes, _LISTED)} of {sum(sizes.values())} that were read",
         *([f"labels: {_labels(aligned)}"] if images.has_labels else []),
         *images.notes,
     )
@@ -98,7 +100,7 @@ def _values(images: ImageSet, column: str) -> str:
     if column == "mask":
         return f"{len(values):,} of {len(images):,} images have one"
     different = list(dict.fromkeys(values))
-    return f"{len(different):,} ({_listed(different)})"
+    return f"{len(different):,} ({listed_names(different, _LISTED)})"
 
 
 def _split(images: ImageSet) -> str:
@@ -135,11 +137,6 @@ def _sampled(images: ImageSet) -> tuple[Counter[tuple[int, int]], list[str]]:
 def _skipped(classifier: Classifier, images: ImageSet) -> dict[str, str | None]:
     checks = (build_check(name, {}) for name in checks_at("full"))
     return {check.name: check.missing(classifier, images, frozenset()) for check in checks}
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _LISTED
-    return ", ".join(names[:_LISTED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def job_text(

@@ -10,6 +10,7 @@ from snellen.auditing.gaps import ErrorGap, error_gap
 from snellen.checks.hypothesis import Hypothesis
 from snellen.checks.per_image import PerImage, confident_mistakes
 from snellen.core.finding import Finding
+from snellen.core.listed_names import listed_names
 
 #: Largest p value, times the number of classes, of a class being no worse than the others. Beside up to 5,000 tests of
 #: a run that stays significant, so that the finding of these classes comes with one of each of them.
@@ -55,10 +56,8 @@ class UnansweredClasses:
 
     def title(self, names: tuple[str, ...]) -> str:
         """Which classes are never given, in a line. Those of too few images to be sure of are not counted."""
-        named = ", ".join(names[label] for label in self.labels[:NAMED])
-        more = len(self.labels) - NAMED
-        others = f" and {more} more" if more > 0 else ""
-        return f"The classifier never answers {len(self.labels)} of {self.present} classes: {named}{others}"
+        named = listed_names([names[label] for label in self.labels], NAMED)
+        return f"The classifier never answers {len(self.labels)} of {self.present} classes: {named}"
 
     def hypothesis(self, known: PerImage, names: tuple[str, ...], examples: int) -> Hypothesis:
         """That these classes are no worse than the others.

@@ -12,6 +12,7 @@ import typer
 
 from snellen.cli.text import harmless
 from snellen.core.errors import InputError, unknown_name
+from snellen.core.listed_names import listed_names
 
 if TYPE_CHECKING:
     from snellen.auditing.compare.gate import Gate
@@ -242,8 +243,8 @@ def show_gate(gate: Gate, *, on_error_stream: bool) -> None:
         )
         idle = [one for one in comparison.figures if one.verdict == "not compared" and direction(one.name)]
         if idle:
-            lines.append(f"         not compared: {'; '.join(f'{one.name} ({one.reason})' for one in idle[:3])}")
-            lines[-1] += f"; and {len(idle) - 3} more" if len(idle) > 3 else ""
+            named = [f"{one.name} ({one.reason})" for one in idle]
+            lines.append(f"         not compared: {listed_names(named, 3, joined='; ', before_more='; ')}")
         if not comparison.not_worse:
             lines += [f"         {failure}" for failure in gate.failures[sum(not one.met for one in gate.judgements) :]]
     typer.echo("", err=on_error_stream)

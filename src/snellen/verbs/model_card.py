@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from snellen.auditing.markdown import plain, table
 from snellen.auditing.report import AuditReport
 from snellen.core.artifact import Card
+from snellen.core.listed_names import listed_names
 from snellen.models.segmenters.pixel_classifiers import lines_that_predict
 from snellen.runs.scan_suspects import LeftOut
 
@@ -113,13 +114,11 @@ def _front_matter(card: Card, task: str = "image-classification") -> str:
 
 
 def _what(card: Card) -> str:
-    names = [plain(name) for name in card.class_names[:_CLASSES]]
-    more = len(card.class_names) - len(names)
+    names = [plain(name) for name in card.class_names]
     decides = "several labels an image" if card.task == "multilabel" else "one class an image"
     return "\n".join(
         [
-            f"Classifies images: {decides}, of {len(card.class_names)}: {', '.join(names)}"
-            f"{f' and {more} more' if more else ''}.",
+            f"Classifies images: {decides}, of {len(names)}: {listed_names(names, _CLASSES)}.",
             "",
             *table(("", ""), _facts(card)),
         ]

@@ -25,6 +25,7 @@ from snellen.checks.per_image import BAG_LABEL, PerImage, rows_of
 from snellen.core.classifier import Classifier
 from snellen.core.errors import InputError, unknown_name
 from snellen.core.images import ImageSet
+from snellen.core.listed_names import listed_names
 from snellen.core.method import Need
 from snellen.core.refused_values import refused_values
 from snellen.metrics.bag_pooling import Pooling
@@ -223,8 +224,7 @@ def _listed(bags: Sequence[str]) -> str:
     >>> _listed(["a", "b"]), _listed(list("abcdefg"))
     ('2 bags (a, b)', '7 bags (a, b, c, d, e and 2 more)')
     """
-    more = f" and {len(bags) - NAMED} more" if len(bags) > NAMED else ""
-    return f"{len(bags)} {'bag' if len(bags) == 1 else 'bags'} ({', '.join(bags[:NAMED])}{more})"
+    return f"{len(bags)} {'bag' if len(bags) == 1 else 'bags'} ({listed_names(bags, NAMED)})"
 
 
 def _have(bags: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ from snellen.auditing.shard_work import AUDITED
 from snellen.checks.per_image import ABSENT, PerImage
 from snellen.core.errors import InputError
 from snellen.core.evidence import Evidence
+from snellen.core.listed_names import listed_names
 
 #: How a bag is decided from its images: it belongs to the model, as its weights do.
 BAG_DECISION = frozenset({"pooling", "threshold"})
@@ -254,7 +255,9 @@ def check_alike(
     missing, added = set(first.class_names) - set(class_names), set(class_names) - set(first.class_names)
     if missing or added:
         differing = [
-            f"{_listed(only)} only in the {name}" for only, name in zip((missing, added), names, strict=True) if only
+            f"{listed_names(sorted(only), 3)} only in the {name}"
+            for only, name in zip((missing, added), names, strict=True)
+            if only
         ]
         raise InputError(
             f"the {names[0]} and the {names[1]} have other classes: {'; '.join(differing)}. No figure of one means the "
@@ -278,16 +281,6 @@ def absence(check: str, record: RunRecord, which: str) -> str:
     if status.status == "skipped":
         return f"the check {check} was skipped in the {which} run: it {status.reason}"
     return f"not measured in the {which} run"
-
-
-def _listed(names: set[str]) -> str:
-    """Three names, and how many more.
-
-    >>> _listed({"cat", "dog", "owl", "fox", "cow"})
-    'cat, cow, dog and 2 more'
-    """
-    shown = sorted(names)[:3]
-    return ", ".join(shown) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def differing_parameters(first: RunRecord, second: RunRecord) -> dict[str, str]:

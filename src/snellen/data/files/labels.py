@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from snellen.core.errors import InputError, MissingExtraError, import_extra
 from snellen.core.images import COLUMNS, ImageSet
+from snellen.core.listed_names import listed_names
 
 #: Most classes that numbers may imply: a label of 2,000,000,000 is an identifier, not a class.
 MAX_CLASSES = 100_000
@@ -135,9 +136,9 @@ def align_labels(images: ImageSet, class_names: Sequence[str]) -> ImageSet:
         )
     if target == numbered_class_names(len(target)):
         raise InputError(
-            f"the classifier's classes are only numbered, those of {images.name} are named ({_listed(own)}); give the "
-            f"classifier its class names with --classes FILE (one name a line, in the order of its scores) or "
-            f"class_names=[...]"
+            f"the classifier's classes are only numbered, those of {images.name} are named "
+            f"({listed_names([*map(repr, own)])}); give the classifier its class names with --classes FILE (one name a "
+            f"line, in the order of its scores) or class_names=[...]"
         )
     mapping = _match([own[position] for position in _occurring(images, len(own))], target, images.name)
     table = images.table
@@ -170,8 +171,8 @@ def _moved_multilabel(
     unsaid = [name for position, name in enumerate(target) if position not in set(places)]
     if unsaid:
         raise InputError(
-            f"{images.name} does not say whether its images show {_listed(unsaid)}, which the classifier predicts; "
-            f"0 would claim that they do not"
+            f"{images.name} does not say whether its images show {listed_names([*map(repr, unsaid)])}, which the "
+            f"classifier predicts; 0 would claim that they do not"
         )
     moved: list[list[int] | None] = []
     for row in images.table["labels"].to_pylist():
@@ -201,11 +202,10 @@ def _match(names: Sequence[str], target: Sequence[str], what: str) -> dict[str, 
             f"fits one, or number the labels by the classifier's classes"
         )
     if unmatched:
-        near_names = "; ".join(f"{name!r} ({known.nearest(name)})" for name in unmatched[:5])
-        more = f" and {len(unmatched) - 5} more" if len(unmatched) > 5 else ""
+        near_names = listed_names([f"{name!r} ({known.nearest(name)})" for name in unmatched], joined="; ")
         raise InputError(
             f"{len(unmatched)} of {len(names)} classes of {what} are none of the classifier's {len(target)} classes: "
-            f"{near_names}{more}{known.hint(unmatched)}; rename them, or give the classifier these names with "
+            f"{near_names}{known.hint(unmatched)}; rename them, or give the classifier these names with "
             f"--classes FILE "
             f"or class_names=[...]"
         )
@@ -308,10 +308,6 @@ def _normal(name: str) -> str:
 
 def _synonyms(name: str) -> set[str]:
     return {normal for part in name.split(",") if (normal := _normal(part))}
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _with_column(table: pa.Table, name: str, values: Sequence[object]) -> pa.Table:
