@@ -43,7 +43,7 @@ from snellen.reproduction.attribute_editing.experiment import GENERATOR, MISLED,
 from snellen.reproduction.attribute_editing.materials import drawn_anew, drawn_into, shown
 from snellen.reproduction.attribute_editing.networks import trained
 from snellen.reproduction.attribute_editing.stamp_counterparts import COUNTERPARTS
-from snellen.reproduction.shared.documents import Measurements, measured_path, write_measured
+from snellen.reproduction.shared.documents import Measurements, is_measured, measured_path, write_measured
 from snellen.systems.attribute_editing.attribute_loss import lost_by, paired_drop
 from snellen.systems.attribute_editing.editing import MOST, Edit
 from snellen.systems.attribute_editing.editor import BackgroundEditor, complexity
@@ -227,7 +227,7 @@ def measure_control(root: Path, progress: Progress, *, seed: int = 51) -> None:
     share of it; ``drawn_into`` is as in the experiment's gate. Seeds below 1000 are not those of the record. Takes four
     minutes of one core.
     """
-    if (path := measured_path(root, f"edit-control/{seed}")).exists():
+    if is_measured(path := measured_path(root, f"edit-control/{seed}")):
         return
     every = shown("test", SMALL.test, seed)
     rng = Randomness(seed).child("edits").for_examples(every.ids)

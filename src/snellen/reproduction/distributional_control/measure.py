@@ -29,7 +29,7 @@ from torch import Tensor
 from snellen.core.progress import Progress
 from snellen.reproduction.distributional_control.experiment import Experiment
 from snellen.reproduction.distributional_control.materials import SMALL, small_material
-from snellen.reproduction.shared.documents import Measurements, measured_path, write_measured
+from snellen.reproduction.shared.documents import Measurements, is_measured, measured_path, write_measured
 from snellen.systems.distributional_control.control import Control
 from snellen.systems.distributional_control.controlling import moments_of
 from snellen.systems.distributional_control.divergence import divergence
@@ -43,7 +43,7 @@ OWN = 8192
 
 def measure_target(root: Path, progress: Progress, *, seed: int = 2000) -> None:
     """What the judge sees in the generator's own images, weighted as the two targets weigh them."""
-    if (path := _path(root, f"target-{seed}")).exists():
+    if is_measured(path := _path(root, f"target-{seed}")):
         return
     one = Experiment(small_material(), SMALL, seed, progress)
     images, targets = one.material.generator.images(one.noise("target", OWN)), _targets(one)
@@ -86,7 +86,7 @@ def measure_fits(
 ) -> None:
     """A control of a seed of the record, with more steps or another λ than the record's: what the judge sees."""
     end = "" if weight is None else f"-{weight:g}"
-    if (path := _path(root, f"{control}-{seed}-{times}{end}")).exists():
+    if is_measured(path := _path(root, f"{control}-{seed}-{times}{end}")):
         return
     one = Experiment(small_material(), SMALL, seed, progress)
     generator, terms = one.material.generator, _targets(one, weight)[control]

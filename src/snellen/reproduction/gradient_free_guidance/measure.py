@@ -31,7 +31,7 @@ from snellen.reproduction.gradient_free_guidance.experiment import (
     chosen_weak_scale,
 )
 from snellen.reproduction.sample import Figure
-from snellen.reproduction.shared.documents import Measurements, measured_path, write_measured
+from snellen.reproduction.shared.documents import Measurements, is_measured, measured_path, write_measured
 from snellen.reproduction.shared.guided_generation.setups import thumbnails
 from snellen.reproduction.shared.guided_generation.weak_denoiser import PLAN, weak_denoiser
 from snellen.systems.gradient_free_guidance.method import GradientFreeGuidance
@@ -52,7 +52,7 @@ CHANGES: dict[str, dict[str, Any]] = {
 def measure_beside(root: Path, progress: Progress, *, seed: int = 1000) -> None:
     """Fréchet distance, accuracy and recall of each way beside autoguidance, and of autoguidance alone."""
     path = measured_path(root, f"guidance-beside/{seed}")
-    if path.exists():
+    if is_measured(path):
         return
     setup = replace(thumbnails(), steps=SMALL.steps)
     plan = PLAN.model_copy(update={"epochs": SMALL.weak_epochs})

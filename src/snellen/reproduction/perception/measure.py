@@ -29,7 +29,7 @@ from snellen.core.progress import Progress
 from snellen.core.randomness import Randomness
 from snellen.reproduction.perception.digits import Digits, digits
 from snellen.reproduction.perception.experiment import SMALL, _bank, _right, _wrong_memory
-from snellen.reproduction.shared.documents import Measurements, measured_path, write_measured
+from snellen.reproduction.shared.documents import Measurements, is_measured, measured_path, write_measured
 from snellen.systems.perception.autoencoder import PerceptualAutoencoder
 from snellen.systems.perception.layer import PerceptualLayer
 from snellen.systems.perception.perceptualized import as_shown
@@ -65,7 +65,7 @@ class NearestImage(nn.Module):
 def measure_memory(root: Path, progress: Progress, *, seed: int = 1000) -> None:
     """Accuracy behind the layer with an ideal memory, beside that of the images and of their augmentation."""
     path = measured_path(root, f"ideal-memory/{seed}")
-    if path.exists():
+    if is_measured(path):
         return
     found: dict[str, Any] = {"seed": seed}
     for per_class, starts in SMALL.per_class.items():

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,13 @@ def read_all_measured(root: Path, folder: str, pattern: str = "*") -> list[Any]:
         json.loads(path.read_bytes())
         for path in sorted(measured_path(root, folder).with_suffix("").glob(f"{pattern}.json"))
     ]
+
+
+def is_measured(path: Path) -> bool:
+    """Whether a file of figures is there; if so, a line says that it is left alone."""
+    if path.exists():
+        print(f"{path} is there and is left alone; delete it to measure again", file=sys.stderr)  # noqa: T201
+    return path.exists()
 
 
 def write_measured(path: Path, found: Any) -> None:  # noqa: ANN401 - each file has a shape of its own

@@ -41,7 +41,7 @@ from snellen.methods.forgetting.relearning import Relearning, relearning_images
 from snellen.models.classifiers.trainable import PreparedNetwork
 from snellen.reproduction.sample import mean_of
 from snellen.reproduction.seed_file import read_seeds
-from snellen.reproduction.shared.documents import Measurements, measured_path
+from snellen.reproduction.shared.documents import Measurements, is_measured, measured_path
 from snellen.reproduction.shared.small_networks import narrow_network
 from snellen.reproduction.worst_case_forget_set.experiment import METHODS, SMALL, Experiment, as_unsplit, on_digits
 from snellen.systems.worst_case_forget_set.baselines import trivial_sets
@@ -115,7 +115,7 @@ class Repeated(Experiment):
 
 def measure_methods(root: Path, progress: Progress, *, seed: int = 2001) -> None:
     """Further methods, and fine-tuning after forgetting, on the sets of a seed of the record."""
-    if (path := _path(root, seed)).exists():
+    if is_measured(path := _path(root, seed)):
         return
     seeds = read_seeds(root / "results", "worst_case_forget_set")
     recorded = {name: mean_of(one) for name, one in next(one for one in seeds if one.seed == seed).measured().items()}
@@ -152,7 +152,7 @@ def measure_methods(root: Path, progress: Progress, *, seed: int = 2001) -> None
 
 def measure_repeats(root: Path, progress: Progress, *, seed: int = 3000) -> None:
     """Sets of another network of the same images, and each class forgotten in turn."""
-    if (path := _path(root, seed)).exists():
+    if is_measured(path := _path(root, seed)):
         return
     experiment = Repeated(SMALL, seed, progress)
     case, network, rng, count = experiment.case, experiment.network, experiment.rng, experiment.count
@@ -180,7 +180,7 @@ def measure_repeats(root: Path, progress: Progress, *, seed: int = 3000) -> None
 
 def measure_prompts(root: Path, progress: Progress, *, seed: int = 4001) -> None:
     """The prompts that are hardest to erase, beside random ones and those that no search was needed for."""
-    if (path := _path(root, seed)).exists():
+    if is_measured(path := _path(root, seed)):
         return
     found = worst_case_prompts(
         "bundled:scene-diffusion",
@@ -210,7 +210,7 @@ def measure_prompts(root: Path, progress: Progress, *, seed: int = 4001) -> None
 
 def measure_digits(root: Path, progress: Progress, *, seed: int = 5001) -> None:
     """Gaps of every method on digits, and the sets of another network of the digits of one division."""
-    if (path := _path(root, seed)).exists():
+    if is_measured(path := _path(root, seed)):
         return
     size = on_digits(SMALL)
     experiment = Experiment(size, seed, progress)
@@ -228,7 +228,7 @@ def measure_digits(root: Path, progress: Progress, *, seed: int = 5001) -> None:
 
 def measure_rates(root: Path, progress: Progress, *, seed: int = 6001) -> None:
     """Random labels at each of :data:`RATES`, whichever a random set would choose."""
-    if (path := _path(root, seed)).exists():
+    if is_measured(path := _path(root, seed)):
         return
     experiment = Experiment(SMALL, seed, progress)
     sets = _sets(experiment)
