@@ -1,11 +1,14 @@
-"""Tables of EfficientNet-Lite0 on edited cut-outs, and of what the control costs on scenes."""
+"""Tables of drops in the record, of what the control costs on scenes, and of EfficientNet-Lite0 on edited cut-outs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from snellen.reproduction.sample import mean_of
+from snellen.reproduction.seed_file import read_seeds
 from snellen.reproduction.shared.documents import Tables, from_measured, markdown_table, read_all_measured
 
 GROUNDS = {
@@ -72,6 +75,35 @@ def control_table(root: Path) -> str:
     return markdown_table(["right, %", *(f"seed {one['seed']}" for one in found)], rows)
 
 
+#: The classifiers of the record, its edits, and those that copy and paste makes too.
+MODELS = ("plain", "augmented", "grouped", "dense", "unbiased")
+PAINTED = ("plain_background", "complex_background", "adversarial_background")
+PASTED = (
+    "random_background", "full_size", "size_10", "size_8", "size_5", "random_position", "random_direction"
+)  # fmt: skip
+ATTRIBUTES = ("background", "size", "position", "direction")
+
+
+def drops_table(root: Path) -> str:
+    """What each edit costs each classifier, in points: means over the seeds of the record."""
+    seeds = [one.measured() for one in read_seeds(root / "results", "attribute_editing")]
+
+    def points(name: str) -> float:
+        return 100 * fmean(value for seed in seeds if (value := mean_of(seed[name])) is not None)
+
+    def row(said: str, name: str, beside: tuple[str, ...] = ()) -> list[str]:
+        each = [points(f"{model}.{name}") for model in MODELS]
+        others = [fmean(points(f"{way}.{model}.{name}") for model in MODELS) for way in beside]
+        return [said, *(f"{one:.1f}" for one in (*each, fmean(each), *others)), *[""] * (2 - len(others))]
+
+    rows = [row("accuracy unedited, %", "original"), row("`inver`", "inver", ("paste",))]
+    rows += [row(f"`{kind}`", kind) for kind in PAINTED]
+    rows += [row(f"`{kind}`", kind, ("paste", "oracle")) for kind in PASTED]
+    rows.append(row("mean, neutral between models", "neutral"))
+    rows += [row(f"worst attribute: {one}, % of images", f"worst.{one}") for one in ATTRIBUTES]
+    return markdown_table(["drop, points", *MODELS, "mean", "copy and paste", "drawn truly"], rows)
+
+
 def _images(found: Mapping[str, Any], name: str) -> float:
     edited = found["edits"][name]
     return float(edited["accuracy"]) * int(edited["images"])
@@ -84,6 +116,7 @@ def _drop(edited: Mapping[str, float]) -> str:
 
 TABLES: Tables = {
     "docs/systems/attribute_editing.md": {
+        "drops": drops_table,
         "edit-control": control_table,
         "real-grounds": from_measured("real-edits", grounds_table),
         "real-edits": from_measured("real-edits", edits_table),
