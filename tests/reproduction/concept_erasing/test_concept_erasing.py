@@ -17,6 +17,7 @@ from snellen.data.worlds.optotypes.parser import parse
 from snellen.metrics.auroc import auroc
 from snellen.models.diffusion.loading import load_generator
 from snellen.reproduction.concept_erasing import experiment as module
+from snellen.reproduction.concept_erasing import measure
 from snellen.reproduction.concept_erasing.baselines import (
     keyword_filter,
     linear_probe,
@@ -234,3 +235,33 @@ def test_a_search_comes_nearer_than_where_it_began(ready):
     )
     assert other != prompt
     assert prompt.partition(concept.known)[2] in other
+
+
+def test_the_other_score_is_what_suppressing_changes_alone(ready):
+    other, texts = measure.suppressed_alone(ready), [prompt.text for prompt in ready.kept]
+    assert torch.equal(other.features, ready.eraser.features)
+    for text in [*texts, *(prompt.text for part in ready.known for prompt in part)]:
+        read = other.layer.states([text])
+        states = read.states[read.counted]
+        codes = other.autoencoder.encode(states.to(other.autoencoder.encoder.dtype))
+        again = other.autoencoder.decode(codes) + other.autoencoder.centre
+        expected = (other._replaced(states) - again).double().square().mean()
+        assert float(other.scores(read)) == pytest.approx(float(expected), rel=1e-4, abs=1e-9)
+        assert measure._active(other, [text]) == [float(other.scores(read)) > 0]
+
+
+def test_the_quantile_lies_above_the_least_target(ready):
+    higher = measure.at_quantile(ready.eraser)
+    scores = ready.eraser.score_prompts([text for texts in ready.targets.values() for text in texts])
+    assert higher.threshold == pytest.approx(ready.eraser.margin * float(scores.quantile(0.05)))
+    assert higher.threshold > ready.eraser.threshold
+
+
+def test_found_prompts_are_learnt_as_targets_of_their_concept(ready):
+    concept = ready.concepts[0]
+    learnt = measure._learnt(ready, [("a prompt that was found", concept)])
+    assert learnt.concepts[concept.value].prompts == (*ready.targets[concept.value], "a prompt that was found")
+    assert all(
+        learnt.concepts[one.value].prompts == ready.eraser.concepts[one.value].prompts for one in ready.concepts[1:]
+    )
+    assert len(ready.targets[concept.value]) == 3

@@ -8,9 +8,11 @@ import torch
 
 from snellen.core.classifier import Classifier
 from snellen.core.progress import Silent
+from snellen.core.randomness import Randomness
 from snellen.core.system import find_system
 from snellen.methods.attacks.saliency_map import SaliencyMap
 from snellen.reproduction.feature_guided_search import experiment as module
+from snellen.reproduction.feature_guided_search import measure
 from snellen.reproduction.feature_guided_search.experiment import feature_guided_comparison
 from snellen.reproduction.sample import mean_of
 from snellen.reproduction.seed_file import named_figures
@@ -132,3 +134,22 @@ def test_figures_count_what_withstood_with_all_its_pixels():
     assert found["r.log2"].values == pytest.approx((-2.0, 0.0, -1.0, -1.0))
     assert shares_on(attacked, images, torch.ones(6, 8, 8, dtype=torch.bool)).isnan().equal(~attacked.success)
     assert dataclasses.is_dataclass(module.SMALL)
+
+
+def test_garments_lie_at_random_places_of_a_black_image():
+    images = module.load_images("bundled:fashion-mnist")
+    made, labels = measure._placed(images, 6, 12, Randomness(3))
+    again, _ = measure._placed(images, 6, 12, Randomness(3))
+    assert torch.equal(made, again)
+    assert made.shape == (6, 3, measure.SIDE, measure.SIDE)
+    assert set(labels.tolist()) <= set(range(10))
+    corners = []
+    for one in made:
+        rows, columns = one.amax((0, 2)).nonzero().flatten(), one.amax((0, 1)).nonzero().flatten()
+        assert len(rows)
+        assert rows[-1] - rows[0] < 12
+        assert columns[-1] - columns[0] < 12
+        corners.append((int(rows[0]), int(columns[0])))
+    assert len(set(corners)) > 1
+    whole, labels = measure._placed(images, 6, 28, Randomness(3))
+    assert [int((one > 0).sum()) > 144 * 3 for one in whole].count(True) >= 3

@@ -91,9 +91,9 @@ def _figures(arms: Arms, numbers: Numbers) -> dict[str, float]:
     """Of the class: worst group. Of the ground, which a head of the same kind is fitted to: accuracy."""
     of = arms.material
     grounds = [torch.tensor([GROUNDS.index(group) for group in part.groups]) for part in (of.train, of.val, of.test)]
-    told = choose_linear_head(numbers(of.train), grounds[0], numbers(of.val), grounds[1], len(GROUNDS)).head
-    tells = told.logits(numbers(of.test)).argmax(1) == grounds[2]
-    return {"worst": arms.fitted(numbers).shift.worst, "ground": _balanced(tells, of.test.labels, grounds[2])}
+    head = choose_linear_head(numbers(of.train), grounds[0], numbers(of.val), grounds[1], len(GROUNDS)).head
+    right = head.logits(numbers(of.test)).argmax(1) == grounds[2]
+    return {"worst": arms.fitted(numbers).shift.worst, "ground": _balanced(right, of.test.labels, grounds[2])}
 
 
 def _balanced(right: Tensor, labels: Tensor, grounds: Tensor) -> float:

@@ -23,7 +23,7 @@ def causes_table(found: Sequence[Mapping[str, Any]]) -> str:
         [text, *(mean_words([one[way][figure] for one in found], "{:.1%}") for figure in ("worst", "ground"))]
         for way, text in WAYS.items()
     ]
-    return markdown_table(["scores", "worst group", "the ground is told from them"], rows)
+    return markdown_table(["scores", "worst group", "the ground is recognised from them"], rows)
 
 
 TABLES: Tables = {"docs/systems/concept_bottleneck.md": {"cosine-causes": from_measured("cosine-causes", causes_table)}}
