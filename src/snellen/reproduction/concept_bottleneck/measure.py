@@ -2,7 +2,7 @@
 
     python scripts/measure.py concept_bottleneck
 
-Hypothesis: phrases and grounds share directions of the model, so that seventeen cosines together tell the ground. The
+Hypothesis: phrases and grounds share directions of the model, so that seventeen cosines together show the ground. The
 ground's direction is the difference of the mean vectors of training images on sand and on grass, within each class. Its
 part is taken out of the phrases' vectors, and the head is fitted again on the seeds of the record (``without ground``).
 If that is the cause, the worst group is then more than ten points above the probe, which is as recorded. A random
@@ -32,7 +32,7 @@ SEEDS = tuple(range(1000, 1010))
 
 
 def measure_cosines(root: Path, progress: Progress) -> None:
-    """Accuracy of each way in the worst group, and how well its numbers tell the ground."""
+    """Accuracy of each way in the worst group, and how well its numbers show the ground."""
     tower, each = load_two_tower(TOWER), []
     progress.begin("seeds", len(SEEDS))
     for seed in SEEDS:
@@ -97,7 +97,7 @@ def _figures(arms: Arms, numbers: Numbers) -> dict[str, float]:
 
 
 def _balanced(right: Tensor, labels: Tensor, grounds: Tensor) -> float:
-    """Mean accuracy over the four groups of class and ground: the class alone tells nothing."""
+    """Mean accuracy over the four groups of class and ground: the class alone says nothing of it."""
     groups = 2 * labels + grounds
     return float(torch.stack([right[groups == one].double().mean() for one in groups.unique()]).mean())
 
