@@ -11,7 +11,7 @@ ORDERS = {"described": "units described with letters", "any": "units of any desc
 
 
 def zeroed_table(root: Path) -> str:
-    """What is gained in the worst group, in points, by all described units and by as many as validation images choose."""
+    """Points gained in the worst group by all described units, and by as many as validation images choose."""
     found = read_all_measured(root, "letters-zeroed")
     rows = []
     for order, text in ORDERS.items():
