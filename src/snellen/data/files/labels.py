@@ -22,6 +22,9 @@ from snellen.core.listed_names import listed_names
 #: Most classes that numbers may imply: a label of 2,000,000,000 is an identifier, not a class.
 MAX_CLASSES = 100_000
 
+#: Unmatched classes that an error names with the classes near to them; finding these takes long.
+_NEAR = 5
+
 
 def numbered_class_names(count: int) -> tuple[str, ...]:
     """Names of classes that are only numbered.
@@ -202,7 +205,8 @@ def _match(names: Sequence[str], target: Sequence[str], what: str) -> dict[str, 
             f"fits one, or number the labels by the classifier's classes"
         )
     if unmatched:
-        near_names = listed_names([f"{name!r} ({known.nearest(name)})" for name in unmatched], joined="; ")
+        near = [f"{name!r} ({known.nearest(name)})" for name in unmatched[:_NEAR]]
+        near_names = listed_names([*near, *unmatched[_NEAR:]], _NEAR, joined="; ")
         raise InputError(
             f"{len(unmatched)} of {len(names)} classes of {what} are none of the classifier's {len(target)} classes: "
             f"{near_names}{known.hint(unmatched)}; rename them, or give the classifier these names with "

@@ -11,9 +11,10 @@ from snellen.reproduction.shared.documents import Tables, from_measured, markdow
 WAYS = {
     "probe": "a linear probe of the vectors",
     "cosines": "cosines, as recorded",
-    "without another": "without a random direction",
-    "centred": "less the mean over the answers of a question",
-    "without ground": "without the direction of the ground",
+    "without another": "cosines without a random direction of the phrases",
+    "centred": "cosines less the mean over the answers of a question",
+    "without ground": "cosines without the direction of the ground",
+    "probe without ground": "the probe without the direction of the ground",
 }
 
 

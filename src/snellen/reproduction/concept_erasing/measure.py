@@ -11,7 +11,8 @@ quantile of the target prompts' scores. On the pilot seed 0 the former did not c
 and one target prompt without a feature has the score zero there; the latter came out (100 % and 20 %).
 
 For searched prompts there are two hypotheses. Either the edit would remove the concept, and only the threshold lets
-the prompt pass; then the edit forced on each found prompt removes it. Or these prompts show the concept through other
+the prompt pass; then the edit forced on each found prompt removes it, and its reconstruction alone, with the features
+left as they are (τ = 1), does not. Or these prompts show the concept through other
 features; then the forced edit leaves it, and fewer found prompts activate features of the concept than prompts that a
 search starts from. On the pilot seed the latter came out. So half of the found prompts are made target prompts of their
 concept, and the search is made again against both erasers from the starts of the other half. On the pilot seed that
@@ -130,42 +131,47 @@ def _attack(ready: Setup, seed: int) -> dict[str, float]:
         for concept, part in zip(ready.concepts, ready.known, strict=True)
         for prompt in part[: SMALL.attacked]
     ]
-    found = _searched(ready, eraser, starts, seed)
+    found = _searched(ready, eraser, starts, seed, range(len(starts)))
     forced, _ = encode_erased(generator, found, [eraser.always()])
+    reconstructed, _ = encode_erased(generator, found, [replace(eraser.always(), factor=1.0)])
     passing, verdict = encode_erased(generator, found, [eraser])
     shown = _shown(ready, found, passing, starts)
     left_out = [" ".join(prompt.text.replace(concept.known, "").split()) for prompt, concept in starts]
     first, second = range(0, len(starts), 2), range(1, len(starts), 2)
     learnt = _learnt(ready, [(found[row], starts[row][1]) for row in first])
-    again = _searched(ready, learnt, starts, seed)
-    after = _shown(ready, again, encode_erased(generator, again, [learnt])[0], starts)
+    again = _searched(ready, learnt, starts, seed, second)
+    after = _shown(ready, again, encode_erased(generator, again, [learnt])[0], [starts[row] for row in second])
     return {
         "shown": _share(shown),
         "shown_forced": _share(_shown(ready, found, forced, starts)),
+        "shown_reconstructed": _share(_shown(ready, found, reconstructed, starts)),
         "shown_when_left_out": _share(_shown(ready, left_out, generator.encode_prompts(left_out), starts)),
         "unflagged": _share((~verdict.flagged).tolist()),
         "active": _share(_active(eraser, found)),
         "active_at_start": _share(_active(eraser, [prompt.text for prompt, _ in starts])),
         "second_half": _share([shown[row] for row in second]),
-        "second_half_learnt": _share([after[row] for row in second]),
+        "second_half_learnt": _share(after),
         "kept_flagged_learnt": _flagged(ready, learnt)["kept"],
         "everyday_flagged_learnt": _flagged(ready, learnt)["everyday"],
     }
 
 
-def _searched(ready: Setup, eraser: ConceptEraser, starts: Sequence[Start], seed: int) -> list[str]:
+def _searched(
+    ready: Setup, eraser: ConceptEraser, starts: Sequence[Start], seed: int, rows: Sequence[int]
+) -> list[str]:
+    """What a search finds from some of the starts; each has random numbers of its own."""
     words = [word for word in vocabulary() if word.isalpha() and len(word) > 1]
     return [
         adversarial_prompt(
             ready.generator,
             eraser,
-            prompt.text,
-            concept.known,
+            starts[row][0].text,
+            starts[row][1].known,
             words,
             budget=SMALL.budget,
-            rng=Randomness(seed).child("attack", number),
+            rng=Randomness(seed).child("attack", row),
         )
-        for number, (prompt, concept) in enumerate(starts)
+        for row in rows
     ]
 
 
@@ -189,7 +195,8 @@ def _active(eraser: ConceptEraser, texts: Sequence[str]) -> list[bool]:
     made = []
     for text in texts:
         read = eraser.layer.states([text])
-        codes = eraser.autoencoder.encode(read.states[read.counted].to(eraser.autoencoder.encoder.dtype))
+        with torch.no_grad():
+            codes = eraser.autoencoder.encode(read.states[read.counted].to(eraser.autoencoder.encoder.dtype))
         made.append(bool((eraser.features[codes.indices] & (codes.values > 0)).any()))
     return made
 

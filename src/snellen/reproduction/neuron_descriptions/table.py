@@ -7,7 +7,7 @@ from pathlib import Path
 from snellen.reproduction.shared.documents import Tables, markdown_table, mean_words, read_all_measured
 
 #: What a page calls the orders.
-ORDERS = {"described": "units described with letters", "any": "units of any description"}
+ORDERS = {"described": "units described with letters", "any": "all units, described with letters or not"}
 
 
 def zeroed_table(root: Path) -> str:
