@@ -15,8 +15,10 @@ from snellen.reproduction.neuron_descriptions.baselines import single_concepts
 from snellen.reproduction.neuron_descriptions.description import scored
 from snellen.reproduction.neuron_descriptions.experiment import neuron_descriptions
 from snellen.reproduction.neuron_descriptions.materials import SHAPES, World, varied_scenes
+from snellen.reproduction.neuron_descriptions.measure import zeroed_figures
 from snellen.reproduction.neuron_descriptions.networks import PLANTED, detector_network
 from snellen.reproduction.sample import mean_of
+from snellen.systems.neuron_descriptions.ablation import Unit
 from snellen.systems.neuron_descriptions.describing import Sentence
 from snellen.systems.neuron_descriptions.exemplars import find_exemplars
 from snellen.systems.neuron_descriptions.region_truth import KINDS, VALUES
@@ -180,3 +182,33 @@ def test_all_stages_run_and_every_figure_that_a_claim_needs_is_there():
         assert f"smoke.edit.curve.described.{count}" in found
         assert f"smoke.edit.curve.sort_all.{count}" in found
     assert set(SHAPES) < set(VALUES)
+
+
+def test_how_many_units_are_zeroed_is_chosen_on_other_images():
+    class Sides(nn.Module):
+        """Class 1 where the sum of two units is above one half: unit 0 sees the right half, unit 1 the left one."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.units = nn.Identity()
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            halves = images.mean((1, 2)).unflatten(1, (2, -1)).mean(2).flip(1)
+            sums = self.units(halves[:, :, None, None]).flatten(1).sum(1)
+            return torch.stack([0.5 - sums, sums - 0.5], 1)
+
+    def side(left: float, right: float) -> torch.Tensor:
+        return torch.cat([torch.full((4, 3, 8, 4), left), torch.full((4, 3, 8, 4), right)], 3)
+
+    classifier = Classifier(Sides(), class_names=("none", "left"), preparation=Preprocessing(size=(8, 8)))
+    order = [Unit("units", 0), Unit("units", 1)]
+    labels = torch.ones(4, dtype=torch.int64)
+    # Where the left half is bright, zeroing the first unit changes nothing, and zeroing both loses everything.
+    bright = editing.Tests({"none": side(1.0, 0.0), "own": side(1.0, 0.0)}, labels)
+    # Where the right half misleads, the first unit is to be zeroed.
+    misled = editing.Tests({"none": side(0.0, 1.0), "own": side(0.0, 1.0)}, torch.zeros(4, dtype=torch.int64))
+    kept = zeroed_figures(classifier, order, choosing=bright, test=misled)
+    assert (kept["count"], kept["before"], kept["chosen"], kept["all"]) == (0, 0, 0, 1)
+    freed = zeroed_figures(classifier, order, choosing=misled, test=bright)
+    assert (freed["count"], freed["before"], freed["chosen"], freed["all"]) == (1, 1, 1, 0)
+    assert (freed["none_before"], freed["none"]) == (1, 1)

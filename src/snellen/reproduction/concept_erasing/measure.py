@@ -18,7 +18,7 @@ search starts from. On the pilot seed the latter came out. So half of the found 
 concept, and the search is made again against both erasers from the starts of the other half. On the pilot seed that
 changed nothing.
 
-What came out on the seeds of the record is on the page: there the former hypothesis holds, other than on the pilot.
+On the seeds of the record the former hypothesis came out for most prompts, other than on the pilot: see the page.
 
 A seed of the record is set up again, takes two minutes of a core and is a file; one that is there is left alone.
 """

@@ -20,6 +20,7 @@ PROMPTS = {"everyday": "everyday sentences", "kept": "kept prompts", "synonyms":
 SHOWN = {
     "shown": "all starts: the eraser as recorded",
     "shown_forced": "all starts: the edit forced on the same prompts",
+    "shown_reconstructed": "all starts: these prompts reconstructed, nothing suppressed",
     "shown_when_left_out": "all starts: the concept's words left out, no eraser",
     "second_half": "second half of the starts: as recorded",
     "second_half_learnt": "second half of the starts: prompts found from the first half are targets as well",
