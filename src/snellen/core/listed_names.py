@@ -10,6 +10,8 @@ def listed_names(names: Sequence[str], most: int = 5, *, joined: str = ", ", bef
 
     >>> listed_names(["cat", "dog"]), listed_names(["cat", "dog", "owl", "fox"], 2)
     ('cat, dog', 'cat, dog and 2 more')
+    >>> listed_names(["cat"] * 1235, 1)
+    'cat and 1,234 more'
 
     Args:
         names: in the order in which they are shown.

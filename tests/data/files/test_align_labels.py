@@ -73,6 +73,16 @@ def test_unmatched_names_are_reported_with_the_nearest() -> None:
     assert "nearest: 'unicron 3'" in text
 
 
+def test_near_names_are_sought_for_the_classes_that_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    sought, nearest = [], labels_module._Names.nearest
+    monkeypatch.setattr(labels_module._Names, "nearest", lambda self, name: sought.append(name) or nearest(self, name))
+    names = [f"other {number}" for number in range(40)]
+    images = load_arrays(np.zeros((40, 8, 8, 3), np.uint8), list(range(40)), class_names=names)
+    with pytest.raises(InputError, match=r"'other 4' .* and 35 more"):
+        align_labels(images, ["cat", "dog"])
+    assert len(sought) == 5
+
+
 def test_classes_without_images_need_no_counterpart() -> None:
     assert align_labels(named(["a", "unicorn", "b"], [2, 0]), ["b", "a"]).labels.tolist() == [0, 1]
 

@@ -1,7 +1,9 @@
 """The experiment of system 27: its scenes, what edits should have made of them, and figures."""
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from snellen.reproduction.attribute_editing import full as published
 from snellen.reproduction.attribute_editing.experiment import attribute_editing
 from snellen.reproduction.attribute_editing.materials import CLASSES, OWN, drawn_anew, drawn_into, oracle, shown
 from snellen.reproduction.attribute_editing.networks import ARMS, scaled_and_cropped
+from snellen.reproduction.attribute_editing.table import drops_table
 from snellen.reproduction.sample import mean_of
 from snellen.systems.attribute_editing.editing import Edit, drawn_turn
 from snellen.systems.attribute_editing.object_layer import ObjectLayer
@@ -175,3 +178,19 @@ def test_the_full_experiment_on_an_unconditional_generator(tmp_path, monkeypatch
     assert figures["imagenet.kept"] == 4 / 5
     assert len(figures["imagenet.main.size_5"].values) == 4
     assert figures["imagenet.main.size_5"] == figures["imagenet.models.size_5"]  # both are the same network
+
+
+def test_the_table_of_drops_agrees_with_the_record() -> None:
+    root = Path(__file__).parents[3]
+    claims = {one["id"]: one for one in json.loads((root / "results/attribute_editing.json").read_text())["claims"]}
+    lines = [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in drops_table(root).splitlines()]
+    cells = {(row[0], name): cell for row in lines[2:] for name, cell in zip(lines[0], row, strict=True)}
+
+    def points(share: float) -> str:
+        return f"{100 * share:.1f}"
+
+    assert cells["size_5", "plain"] == points(claims["27.4"]["ours"])
+    assert cells["size_8", "plain"] == points(claims["27.4"]["baseline"])
+    assert cells["random_position", "augmented"] == points(claims["27.5"]["baseline"])
+    assert cells["complex_background", "mean"] == points(claims["27.7"]["ours"])
+    assert cells["random_background", "unbiased"] == points(claims["27.3"]["baseline"])

@@ -238,8 +238,12 @@ def test_a_search_comes_nearer_than_where_it_began(ready):
 
 
 def test_the_other_score_is_what_suppressing_changes_alone(ready):
-    other, texts = measure.suppressed_alone(ready), [prompt.text for prompt in ready.kept]
+    other, texts = measure.suppressed_alone(ready.eraser), [prompt.text for prompt in ready.kept]
     assert torch.equal(other.features, ready.eraser.features)
+    targets = [text for one in ready.targets.values() for text in one]
+    assert other.threshold == pytest.approx(other.margin * float(other.score_prompts(targets).min()))
+    scored = (other.score_prompts(texts) > 0).tolist()
+    assert measure._active(other, texts) == scored
     for text in [*texts, *(prompt.text for part in ready.known for prompt in part)]:
         read = other.layer.states([text])
         states = read.states[read.counted]
@@ -247,7 +251,6 @@ def test_the_other_score_is_what_suppressing_changes_alone(ready):
         again = other.autoencoder.decode(codes) + other.autoencoder.centre
         expected = (other._replaced(states) - again).double().square().mean()
         assert float(other.scores(read)) == pytest.approx(float(expected), rel=1e-4, abs=1e-9)
-        assert measure._active(other, [text]) == [float(other.scores(read)) > 0]
 
 
 def test_the_quantile_lies_above_the_least_target(ready):

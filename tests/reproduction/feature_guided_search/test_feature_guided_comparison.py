@@ -138,18 +138,27 @@ def test_figures_count_what_withstood_with_all_its_pixels():
 
 def test_garments_lie_at_random_places_of_a_black_image():
     images = module.load_images("bundled:fashion-mnist")
-    made, labels = measure._placed(images, 6, 12, Randomness(3))
-    again, _ = measure._placed(images, 6, 12, Randomness(3))
+    made, _ = measure._placed(images, 12, 12, Randomness(3))
+    again, _ = measure._placed(images, 12, 12, Randomness(3))
     assert torch.equal(made, again)
-    assert made.shape == (6, 3, measure.SIDE, measure.SIDE)
-    assert set(labels.tolist()) <= set(range(10))
-    corners = []
+    assert made.shape == (12, 3, measure.SIDE, measure.SIDE)
+    tops = []
     for one in made:
         rows, columns = one.amax((0, 2)).nonzero().flatten(), one.amax((0, 1)).nonzero().flatten()
-        assert len(rows)
-        assert rows[-1] - rows[0] < 12
-        assert columns[-1] - columns[0] < 12
-        corners.append((int(rows[0]), int(columns[0])))
-    assert len(set(corners)) > 1
-    whole, labels = measure._placed(images, 6, 28, Randomness(3))
-    assert [int((one > 0).sum()) > 144 * 3 for one in whole].count(True) >= 3
+        assert 0 <= rows[-1] - rows[0] < 12
+        assert 0 <= columns[-1] - columns[0] < 12
+        tops.append((int(rows[-1]), int(columns[-1])))
+    # Below and beside where a garment at one corner could end.
+    assert any(row >= 12 for row, _ in tops)
+    assert any(column >= 12 for _, column in tops)
+    assert any(row < 16 for row, _ in tops)
+
+
+def test_a_garment_keeps_its_pixels_and_its_label():
+    images = module.load_images("bundled:fashion-mnist")
+    known = {np.array(images.read(row)).tobytes(): int(images.labels[row]) for row in range(len(images))}
+    made, labels = measure._placed(images, 6, 28, Randomness(3))
+    for one, label in zip(made, labels.tolist(), strict=True):
+        pixels = one.permute(1, 2, 0).numpy()
+        crops = [pixels[top : top + 28, left : left + 28] for top in range(5) for left in range(5)]
+        assert {known[crop.tobytes()] for crop in crops if crop.tobytes() in known} == {label}

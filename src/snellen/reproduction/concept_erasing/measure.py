@@ -72,7 +72,7 @@ def measure_causes(root: Path, progress: Progress, *, seed: int = 1000) -> None:
     if is_measured(path):
         return
     ready = set_up(SMALL, seed, progress)
-    erasers = {"recorded": ready.eraser, "suppressed": suppressed_alone(ready)}
+    erasers = {"recorded": ready.eraser, "suppressed": suppressed_alone(ready.eraser)}
     if (fitted := general_eraser(ready, seed, progress)) is not None:
         erasers["fitted"] = fitted
     flagged = {name: _flagged(ready, eraser) for name, eraser in erasers.items()}
@@ -80,10 +80,9 @@ def measure_causes(root: Path, progress: Progress, *, seed: int = 1000) -> None:
     write_measured(path, {"seed": seed, "flagged": flagged, "attack": _attack(ready, seed)})
 
 
-def suppressed_alone(ready: Setup) -> SuppressedAlone:
-    """The eraser of a seed with the other score, and the threshold that it gives."""
-    of = {one.name: getattr(ready.eraser, one.name) for one in fields(ready.eraser)}
-    return SuppressedAlone(**{**of, "concepts": {}, "threshold": None}).adding(ready.targets)  # type: ignore[return-value]
+def suppressed_alone(eraser: ConceptEraser) -> ConceptEraser:
+    """The eraser with the other score, and the threshold that it gives."""
+    return at_quantile(SuppressedAlone(**{one.name: getattr(eraser, one.name) for one in fields(eraser)}), 0.0)
 
 
 def general_eraser(ready: Setup, seed: int, progress: Progress) -> ConceptEraser | None:
@@ -107,10 +106,10 @@ def general_eraser(ready: Setup, seed: int, progress: Progress) -> ConceptEraser
         return None
 
 
-def at_quantile(eraser: ConceptEraser) -> ConceptEraser:
-    """The eraser with a threshold below the 5 % quantile of the scores of target prompts."""
+def at_quantile(eraser: ConceptEraser, share: float = LOW) -> ConceptEraser:
+    """The eraser with a threshold below this quantile of the scores of target prompts; 0 is the least, as recorded."""
     targets = [prompt for concept in eraser.concepts.values() for prompt in concept.prompts]
-    return replace(eraser, threshold=eraser.margin * float(eraser.score_prompts(targets).quantile(LOW)))
+    return replace(eraser, threshold=eraser.margin * float(eraser.score_prompts(targets).quantile(share)))
 
 
 def _flagged(ready: Setup, eraser: ConceptEraser) -> dict[str, float]:
@@ -192,13 +191,11 @@ def _shown(ready: Setup, texts: Sequence[str], condition: Condition, starts: Seq
 
 def _active(eraser: ConceptEraser, texts: Sequence[str]) -> list[bool]:
     """Whether any token of a prompt activates a feature of the concepts."""
-    made = []
-    for text in texts:
-        read = eraser.layer.states([text])
-        with torch.no_grad():
-            codes = eraser.autoencoder.encode(read.states[read.counted].to(eraser.autoencoder.encoder.dtype))
-        made.append(bool((eraser.features[codes.indices] & (codes.values > 0)).any()))
-    return made
+    read = eraser.layer.states(texts)
+    with torch.no_grad():
+        codes = eraser.autoencoder.encode(read.states[read.counted].to(eraser.autoencoder.encoder.dtype))
+    active = (eraser.features[codes.indices] & (codes.values > 0)).any(1)
+    return [bool(active[read.counted.nonzero()[:, 0] == row].any()) for row in range(len(texts))]
 
 
 def _share(values: Sequence[bool]) -> float:

@@ -55,9 +55,10 @@ def read_all_measured(root: Path, folder: str, pattern: str = "*") -> list[Any]:
 
 def is_measured(path: Path) -> bool:
     """Whether a file of figures is there; if so, a line says that it is left alone."""
-    if path.exists():
+    there = path.exists()
+    if there:
         print(f"{path} is there and is left alone; delete it to measure again", file=sys.stderr)  # noqa: T201
-    return path.exists()
+    return there
 
 
 def write_measured(path: Path, found: Any) -> None:  # noqa: ANN401 - each file has a shape of its own
