@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -14,9 +16,12 @@ from snellen.core.system import find_system
 from snellen.data.worlds.textures.textures import Textures
 from snellen.metrics.auroc import auroc
 from snellen.reproduction.sample import Sample
-from snellen.reproduction.tileability import experiment, full
+from snellen.reproduction.shared.documents import read_all_measured
+from snellen.reproduction.tileability import experiment, full, measure
 from snellen.reproduction.tileability.experiment import HELD_OUT, SMOKE, Experiment, tileability
+from snellen.reproduction.tileability.table import WAYS, made_table
 from snellen.systems.tileability.network import TileabilityNetwork
+from snellen.systems.tileability.synthesis import MadeTexture, TextureSynthesis
 from snellen.systems.tileability.tileability import load_tileability
 
 
@@ -121,3 +126,48 @@ class _Both:
     def content_hash(self, index):
         images, row = self._of(index)
         return images.content_hashes[row]
+
+
+def test_jumps_are_those_at_the_seams_and_inside():
+    metric = load_tileability("bundled:tileability")
+    numbers = TextureSynthesis(steps=1, projections=4)
+    ramp = torch.linspace(0, 1, 32).expand(3, 32, 32)  # along the rows: only the last column meets the first one
+    found = measure.judged(ramp, ramp, metric, numbers)
+    assert found["seam"] == pytest.approx(255 / 2)
+    assert found["inside"] == pytest.approx(255 / 31 / 2)
+    assert found["away"] == 0
+    other = measure.judged(ramp.flip(2) * 0.5, ramp, metric, numbers)
+    assert other["away"] > 0
+    assert other["logit"] != found["logit"]
+
+
+def test_textures_are_made_with_the_metric_from_three_beginnings(monkeypatch):
+    begun = []
+
+    def synthesize(example, metric, *, start, synthesis, seed, progress):
+        begun.append((metric, start))
+        return MadeTexture(start + 1, None, (1.0, 1.0))
+
+    monkeypatch.setattr(measure, "synthesize_texture", synthesize)
+    example, metric = torch.zeros(3, 32, 32), object()
+    made = measure.made_textures(example, metric, TextureSynthesis(), 5, Silent())
+    assert list(made) == ["without", "from noise", "after", "from the example"]
+    assert [one for one, _ in begun] == [None, metric, metric, metric]
+    noise = begun[0][1]
+    assert torch.equal(begun[1][1], noise)
+    assert torch.equal(begun[2][1], noise + 1)
+    assert torch.equal(begun[3][1], example)
+    assert noise.unique().numel() > 1000
+
+
+def test_a_measured_seed_has_every_way_of_the_table(tmp_path, monkeypatch):
+    monkeypatch.setattr(measure, "SMALL_SIZE", replace(SMOKE, side=32))
+    (tmp_path / "docs" / "measured").mkdir(parents=True)
+    for seed in (3, 4):
+        measure.measure_made(tmp_path, Silent(), seed=seed, examples=2)
+    rows = made_table(tmp_path).splitlines()
+    assert len(rows) == 2 + len(WAYS)
+    found = read_all_measured(tmp_path, "made-textures")
+    assert [one["examples"] for one in found] == [2, 2]
+    ratio = np.mean([made["seam"] / made["inside"] for one in found for made in one["ways"]["without"]])
+    assert f"| {ratio:.2f} (" in rows[3]
