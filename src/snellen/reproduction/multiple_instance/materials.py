@@ -32,8 +32,9 @@ RATES = (0.5, 0.1, 0.02)
 #: finds it better: shirts few ways could learn from labels of bags, and of ankle boots little was left to learn.
 POSITIVE_GARMENT = "dress"
 
-#: Slides on which the instances of a bag can be found at every rate.
-SLIDES = Slides(tiles_across=44, tile_size=32, positive_rate=0.35)
+#: Slides on which the instances of a bag can be found at every rate. One laboratory stained them: of a few dozen slides
+#: of three, the stain goes with the label by chance, and labels of bags then teach the stain.
+SLIDES = Slides(tiles_across=44, tile_size=32, positive_rate=0.35, sites=1)
 
 #: Height and width at which the encoder sees an instance, pixels.
 SIDE = 32
@@ -43,7 +44,7 @@ SIDE = 32
 class Sizes:
     """How many bags of each split, half of them positive, and how many instances each shows."""
 
-    train: int = 36
+    train: int = 44
     val: int = 20
     test: int = 40
     shown: int = 50

@@ -25,9 +25,9 @@ from snellen.training.plan import TrainingPlan
 #: The encoder that is repeated, which of its layers, and the height and width at which it sees images.
 ENCODER, LAYER, SIDE_OF_ENCODER = "bundled:efficientnet-lite0", "blocks.4", 64
 
-#: Of each image and one of its views.
+#: Of each image and one of its views; as long as the minutes of a seed allow.
 PLAN = TrainingPlan(
-    epochs=20, batch_size=64, optimizer="sgd", learning_rate=0.1, weight_decay=1e-4, schedule="cosine", clip_norm=1.0
+    epochs=10, batch_size=64, optimizer="sgd", learning_rate=0.1, weight_decay=1e-4, schedule="cosine", clip_norm=1.0
 )
 
 #: Images that are encoded together.

@@ -156,18 +156,17 @@ def measured(
 
 
 def compared(instances: Mapping[str, float], percent: str) -> dict[str, float]:
-    """What the AUROC of instances by way comes to: nothing where a rival is not among them.
+    """What the AUROC of instances by way comes to.
 
     Returns:
-        ``PERCENT.spread``: highest less lowest of all ways. ``PERCENT.attending``: the highest of :data:`ATTENDING`.
+        ``PERCENT.spread``: highest less lowest of instance-level learning and its rivals, of those that were measured.
+        ``PERCENT.attending``: the highest of :data:`ATTENDING`, where all of them were.
     """
-    if not set(RIVALS) <= set(instances):
-        return {}
-    found = [instances[way] for way in ("ins", *RIVALS)]
-    return {
-        f"{percent}.spread": max(found) - min(found),
-        f"{percent}.attending": max(instances[way] for way in ATTENDING),
-    }
+    found = [instances[way] for way in ("ins", *RIVALS) if way in instances]
+    figures = {f"{percent}.spread": max(found) - min(found)}
+    if set(ATTENDING) <= set(instances):
+        figures[f"{percent}.attending"] = max(instances[way] for way in ATTENDING)
+    return figures
 
 
 def by_val_bags(way: Way) -> tuple[float, float]:
