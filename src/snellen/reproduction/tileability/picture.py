@@ -1,4 +1,4 @@
-"""The picture of system 21: textures laid beside themselves, what the metric says of each, and what it helps to make.
+"""The picture of system 21: textures laid beside themselves with the score of each, and what the metric helps to make.
 
 It draws patterns that the metric never saw, with a seed of no record: half a minute of a core.
 """
@@ -69,7 +69,7 @@ def draw(root: Path, target: Path) -> None:
             made.append(_tile(found.image, words, metric))
     rows = [
         ("Laid two by two. Green: the metric is right about it, red: wrong", judged),
-        ("Made after an example that is cut off its period, from noise where nothing else is said", made),
+        ("Made after an example that is cut off its period, from noise unless it begins at the example", made),
     ]
     tile_sheet(rows, SIDE).save(target, "WEBP", quality=75, method=6)
 
