@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import subprocess
 import sys
 import warnings
 
@@ -48,6 +49,13 @@ def test_help_version_and_no_arguments(run):
     for option in ("--out", "--classes", "--checks", "--device", "--workers", "--batch-size", "--limit", "--seed"):
         assert option in out
     assert run()[0] == 2
+
+
+def test_the_module_is_the_command(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "snellen", "--version"], cwd=tmp_path, capture_output=True, text=True, timeout=600
+    )
+    assert (done.returncode, done.stdout) == (0, f"{snellen.__version__}\n"), done.stderr
 
 
 def test_audit_of_a_folder(run, photos, tmp_path):
